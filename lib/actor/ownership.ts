@@ -1,0 +1,73 @@
+// Keeps trying to own a name through a lease in the store. While the store is away an owner goes on: nobody else can
+// take the lease then, and if one could, its higher epoch fences this one out at every receiver.
+import type { Clock } from '../ports/clock.ts';
+import type { Lease, Store } from '../ports/store.ts';
+import type { Telemetry } from '../ports/telemetry.ts';
+
+export interface Ownership {
+  lease(): Lease | undefined;
+  /** Gives the lease back, so that another can take over at once. */
+  stop(): Promise<void>;
+}
+
+export interface OwnershipOptions {
+  readonly name: string;
+  readonly owner: string;
+  readonly ttlMs: number;
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly telemetry: Telemetry;
+  readonly gained: (lease: Lease) => void;
+  readonly lost: (lease: Lease) => void;
+}
+
+export function keepOwning(options: OwnershipOptions): Ownership {
+  const { name, owner, ttlMs, clock, store, telemetry } = options;
+  let held: Lease | undefined;
+  let stopped = false;
+  let cancel = () => {};
+  let running: Promise<void> = Promise.resolve();
+
+  async function attempt(): Promise<void> {
+    try {
+      if (held) {
+        if (!(await store.renew(held, ttlMs)) && !stopped) {
+          const was = held;
+          held = undefined;
+          telemetry.log.warn('lease lost', { lease: name, epoch: was.epoch });
+          options.lost(was);
+        }
+      }
+      if (!held && !stopped) {
+        const lease = await store.acquire(name, owner, ttlMs);
+        if (lease && !stopped) {
+          held = lease;
+          telemetry.log.info('lease gained', { lease: name, epoch: lease.epoch });
+          options.gained(lease);
+        } else if (lease) await store.release(lease);
+      }
+    } catch (thrown) {
+      telemetry.log.warn('lease not renewed, store unavailable', { lease: name, error: String(thrown) });
+    }
+    if (!stopped) cancel = clock.after(held ? ttlMs / 3 : ttlMs / 6, again);
+  }
+
+  function again(): void {
+    running = attempt();
+  }
+
+  again();
+  return {
+    lease: () => held,
+    async stop() {
+      stopped = true;
+      cancel();
+      await running;
+      if (!held) return;
+      const was = held;
+      held = undefined;
+      options.lost(was);
+      await store.release(was).catch(() => {});
+    },
+  };
+}

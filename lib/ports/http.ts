@@ -1,0 +1,41 @@
+// HTTP servers (gateway, operator API) as a port, so that the same service code runs without sockets.
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Path without the query. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  /** Lower-case names; repeated headers joined by ", ". */
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  /** The body's bytes as they came. @throws SwitchyardError `body_too_large` | `client_left` */
+  body(maxBytes: number): Promise<Uint8Array>;
+}
+
+export interface HttpResponse {
+  /** Headers may be sent once. */
+  head(status: number, headers: Readonly<Record<string, string>>): void;
+  /** Returns false while the client is slower than we are; `onDrain` says when to go on. */
+  write(bytes: Uint8Array | string): boolean;
+  end(bytes?: Uint8Array | string): void;
+  onDrain(run: () => void): void;
+  /** Called once when the client has left before `end`. */
+  onClientLeft(run: () => void): void;
+  readonly headSent: boolean;
+  /** Bytes accepted by `write` that the client has not taken. */
+  buffered(): number;
+}
+
+/** Must not throw; a rejected promise becomes a 500 and is counted. */
+export type HttpHandler = (request: HttpRequest, response: HttpResponse) => void | Promise<void>;
+
+export interface HttpServer {
+  /** For example http://127.0.0.1:8080 */
+  readonly address: string;
+  /** Stops accepting, lets running responses end within `withinMs`, then cuts them. */
+  close(withinMs: number): Promise<void>;
+}
+
+export interface Http {
+  /** `port` 0 takes a free one. @throws SwitchyardError `port_taken` */
+  serve(options: { host: string; port: number }, handler: HttpHandler): Promise<HttpServer>;
+}

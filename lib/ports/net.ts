@@ -1,0 +1,35 @@
+// Framed connections of the data plane: the token link (WebSocket, one frame per engine step) and KV transfer (TCP,
+// length-prefixed). Twin: in memory. All pass test/conformance/net.
+
+export interface Connection {
+  readonly remote: string;
+  /** Frames arrive whole and in order. Dropped silently after close. */
+  send(frame: Uint8Array): void;
+  /** Bytes accepted by `send` that have not left yet. */
+  buffered(): number;
+  /** Resolves when `buffered()` has fallen below `bytes`, or on close. */
+  drained(bytes: number): Promise<void>;
+  /** Set once, right after the connection is made: frames that came earlier are held until then. */
+  onFrame(handler: (frame: Uint8Array) => void): void;
+  onClose(handler: (why: string) => void): void;
+  close(): void;
+}
+
+export interface Listener {
+  /** What others connect to, for example ws://127.0.0.1:41873 */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+export type LinkKind = 'link' | 'kv';
+
+export interface Net {
+  /** `port` 0 takes a free one. @throws SwitchyardError `port_taken` */
+  listen(
+    kind: LinkKind,
+    options: { host: string; port: number; maxFrameBytes: number },
+    onConnection: (connection: Connection) => void,
+  ): Promise<Listener>;
+  /** @throws SwitchyardError `unreachable` after `timeoutMs` at the latest */
+  connect(address: string, options: { timeoutMs: number; maxFrameBytes: number }): Promise<Connection>;
+}
