@@ -1,0 +1,61 @@
+// Talks to the operator API. Every failure becomes one sentence that says what to do.
+export interface OperatorClient {
+  get<T>(path: string): Promise<T>;
+  post<T>(path: string, body: unknown): Promise<T>;
+  delete<T>(path: string): Promise<T>;
+}
+
+/** A failure with the exit code that scripts can tell apart: 2 wrong use, 3 not reachable, 4 refused, 1 anything else. */
+export class CommandFailure extends Error {
+  readonly exitCode: number;
+  readonly code: string;
+
+  constructor(message: string, exitCode: number, code: string) {
+    super(message);
+    this.name = 'CommandFailure';
+    this.exitCode = exitCode;
+    this.code = code;
+  }
+}
+
+interface ErrorBody {
+  readonly error?: { readonly message?: string; readonly code?: string };
+}
+
+export function createClient(options: { url: string; operator: string; timeoutMs: number }): OperatorClient {
+  const base = `${options.url.replace(/\/+$/, '')}/operator/v1`;
+
+  async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    let response: Response;
+    try {
+      response = await fetch(base + path, {
+        method,
+        headers: { 'content-type': 'application/json', 'x-switchyard-operator': options.operator },
+        body: body === undefined ? undefined : JSON.stringify(body),
+        signal: AbortSignal.timeout(options.timeoutMs),
+      });
+    } catch {
+      throw new CommandFailure(
+        `cannot reach the operator API at ${options.url}: is Switchyard running ("npm start")? Another address: --url or SWITCHYARD_URL`,
+        3,
+        'unreachable',
+      );
+    }
+    const text = await response.text();
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      throw new CommandFailure(`${options.url} answered ${response.status} with something that is not JSON: is it the operator API?`, 3, 'unreachable');
+    }
+    if (response.ok) return value as T;
+    const error = (value as ErrorBody).error;
+    throw new CommandFailure(error?.message ?? `status ${response.status}`, response.status >= 500 ? 1 : 4, error?.code ?? 'internal');
+  }
+
+  return {
+    get: (path) => call('GET', path),
+    post: (path, body) => call('POST', path, body),
+    delete: (path) => call('DELETE', path),
+  };
+}

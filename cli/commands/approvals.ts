@@ -1,0 +1,77 @@
+// approvals, approve, reject, audit: decisions that wait for people.
+import type { Command } from 'commander';
+import colors from 'picocolors';
+import type { ApprovalState, AuditEvent } from '../../proto/gen/messages.ts';
+import { CommandFailure } from '../client.ts';
+import { duration, printTable, say } from '../output.ts';
+import { type Context, type ContextOf, path, present } from './context.ts';
+
+function showApprovals(approvals: readonly ApprovalState[]): void {
+  if (approvals.length === 0) say('Nothing waits for an approval.');
+  for (const approval of approvals) {
+    const request = approval.request;
+    if (!request) continue;
+    const left = request.expiresAtMs - Date.now();
+    say(`${colors.bold(request.approvalId)}  ${approval.state}${approval.state === 'pending' ? `, expires in ${duration(Math.max(0, left))}` : ''}`);
+    say(`  ${request.summary}`);
+    for (const detail of request.details) say(`  - ${detail}`);
+    say(`  asked by ${request.requestedBy}; needs ${request.quorum} approval${request.quorum === 1 ? '' : 's'} by others; hash ${request.actionHash.slice(0, 12)}`);
+    for (const vote of approval.votes) say(`  ${vote.voter}: ${vote.decision}${vote.reason ? ` (${vote.reason})` : ''}`);
+  }
+}
+
+/** The hash that the voter has seen; fetched when not given, so that a plain `approve <id>` binds to what is pending now. */
+async function hashOf(context: Context, approvalId: string, given: string): Promise<string> {
+  const approvals = await context.client.get<ApprovalState[]>('/approvals?all=true');
+  const request = approvals.find((approval) => approval.request?.approvalId === approvalId)?.request;
+  if (!request) throw new CommandFailure(`no approval ${approvalId}: list them with "switchyard approvals"`, 4, 'unknown_approval');
+  if (!given) return request.actionHash;
+  return request.actionHash.startsWith(given) ? request.actionHash : given.padEnd(64, '0');
+}
+
+export function addApprovalCommands(program: Command, contextOf: ContextOf): void {
+  program
+    .command('approvals')
+    .description('decisions that wait for people')
+    .option('--all', 'decided and expired ones as well')
+    .action(async (options: { all?: boolean }) => {
+      const context = contextOf();
+      present(context, await context.client.get<ApprovalState[]>(`/approvals?all=${options.all === true}`), showApprovals);
+    });
+
+  for (const decision of ['approve', 'reject'] as const) {
+    program
+      .command(decision)
+      .argument('<approval>')
+      .description(decision === 'approve' ? 'agree to exactly what the approval shows; not for whoever asked' : 'refuse it')
+      .option('--hash <hash>', 'the hash (or its beginning) that you saw; refused when it is another by now', '')
+      .option('--reason <text>', 'why, for the audit log', '')
+      .action(async (approvalId: string, options: { hash: string; reason: string }) => {
+        const context = contextOf();
+        const hash = await hashOf(context, approvalId, options.hash);
+        const approval = await context.client.post<ApprovalState>(path('approvals', approvalId, 'vote'), { decision, hash, reason: options.reason });
+        present(context, approval, (state) => say(`${approvalId}: ${state.state} (${state.votes.length} of ${state.request?.quorum ?? 1} votes)`));
+      });
+  }
+
+  program
+    .command('audit')
+    .description('who did what, refused attempts included')
+    .option('--limit <n>', 'newest entries', '50')
+    .action(async (options: { limit: string }) => {
+      const context = contextOf();
+      present(context, await context.client.get<AuditEvent[]>(`/audit?limit=${Number(options.limit) || 50}`), (events) =>
+        printTable(
+          events,
+          [
+            { title: 'AT', value: (event) => new Date(event.atMs).toISOString() },
+            { title: 'WHO', value: (event) => event.actor },
+            { title: 'WHAT', value: (event) => event.kind },
+            { title: 'ON', value: (event) => event.target },
+            { title: 'DETAIL', value: (event) => event.detailJson },
+          ],
+          'Nothing recorded yet.',
+        ),
+      );
+    });
+}

@@ -1,0 +1,69 @@
+// trace: a request's journey as a tree with times, across processes.
+import type { Command } from 'commander';
+import colors from 'picocolors';
+import type { Journey } from '../../lib/operator/types.ts';
+import type { SpanRecord } from '../../proto/gen/messages.ts';
+import { say } from '../output.ts';
+import { type ContextOf, path, present, requestId } from './context.ts';
+
+const barWidth = 24;
+const shownAttributes = ['switchyard.instance.id', 'switchyard.source', 'switchyard.target', 'switchyard.outcome', 'switchyard.stage', 'error.type'];
+
+interface Node {
+  readonly span: SpanRecord;
+  readonly children: Node[];
+}
+
+/** Spans as trees, earliest first; a span whose parent is unknown (the client's, say) is a root. */
+export function spanForest(spans: readonly SpanRecord[]): Node[] {
+  const nodes = new Map(spans.map((span) => [span.spanId, { span, children: [] } as Node]));
+  const roots: Node[] = [];
+  for (const node of nodes.values()) (nodes.get(node.span.parentSpanId)?.children ?? roots).push(node);
+  const byStart = (a: Node, b: Node) => a.span.startMs - b.span.startMs;
+  for (const node of nodes.values()) node.children.sort(byStart);
+  return roots.sort(byStart);
+}
+
+function bar(span: SpanRecord, fromMs: number, totalMs: number): string {
+  const scale = barWidth / Math.max(totalMs, 1e-3);
+  const begin = Math.min(barWidth - 1, Math.floor((span.startMs - fromMs) * scale));
+  const length = Math.max(1, Math.min(barWidth - begin, Math.round((span.endMs - span.startMs) * scale)));
+  return `${' '.repeat(begin)}${'━'.repeat(length)}`.padEnd(barWidth);
+}
+
+function facts(span: SpanRecord): string {
+  const attributes = JSON.parse(span.attributesJson || '{}') as Record<string, unknown>;
+  const shown = shownAttributes.flatMap((name) => (attributes[name] === undefined ? [] : `${name.split('.').at(-1)}=${String(attributes[name])}`));
+  return [...shown, ...span.events].join(' ');
+}
+
+function showJourney(journey: Journey): void {
+  const { spans } = journey;
+  const fromMs = Math.min(...spans.map((span) => span.startMs));
+  const totalMs = Math.max(...spans.map((span) => span.endMs)) - fromMs;
+  const processes = new Set(spans.map((span) => span.process)).size;
+  say(`trace ${journey.traceIds.join(', ')}: ${spans.length} spans in ${processes} processes, ${totalMs.toFixed(1)} ms`);
+  const line = (node: Node, indent: string, branch: string) => {
+    const { span } = node;
+    const name = span.failed ? colors.red(span.name) : colors.bold(span.name);
+    const times = `${(span.startMs - fromMs).toFixed(1).padStart(9)} ms ${(span.endMs - span.startMs).toFixed(1).padStart(9)} ms`;
+    say(`${times}  ${colors.cyan(bar(span, fromMs, totalMs))}  ${indent}${branch}${name} ${colors.dim(span.process)} ${facts(span)}`);
+    node.children.forEach((child, index) => {
+      const last = index === node.children.length - 1;
+      line(child, indent + (branch === '' ? '' : branch.startsWith('└') ? '  ' : '│ '), last ? '└ ' : '├ ');
+    });
+  };
+  say(`${'starts'.padStart(12)} ${'takes'.padStart(12)}`);
+  for (const root of spanForest(spans)) line(root, '', '');
+}
+
+export function addTraceCommand(program: Command, contextOf: ContextOf): void {
+  program
+    .command('trace')
+    .argument('<request>')
+    .description("a request's journey as a tree with times, across processes")
+    .action(async (request: string) => {
+      const context = contextOf();
+      present(context, await context.client.get<Journey>(path('trace', requestId(request))), showJourney);
+    });
+}

@@ -1,0 +1,120 @@
+// What the operator API answers, as JSON. Shared by services/console and the command line.
+import type { DecisionRecord, MigrationEnded, MigrationPlan, PoolStatus, SpanRecord } from '../../proto/gen/messages.ts';
+
+export interface ServiceRow {
+  readonly service: string;
+  readonly id: string;
+  readonly pid: number;
+  readonly ready: boolean;
+  readonly notReadyBecause: string;
+  readonly owns: readonly string[];
+  readonly startedAtMs: number;
+}
+
+export interface InstanceRow {
+  readonly id: string;
+  readonly pool: string;
+  readonly model: string;
+  readonly engine: string;
+  readonly role: string;
+  /** 0 when the instance is not on this machine. */
+  readonly pid: number;
+  readonly agent: string;
+  readonly health: string;
+  readonly stale: boolean;
+  readonly cordoned: boolean;
+  readonly cordonReason: string;
+  readonly running: number;
+  readonly queued: number;
+  readonly totalBlocks: number;
+  readonly freeBlocks: number;
+  readonly reservedBlocks: number;
+  readonly cachedBlocks: number;
+  readonly blockTokens: number;
+  readonly kvUsage: number;
+  readonly stepMs: number;
+  readonly tokensOut: number;
+  readonly preemptions: number;
+  readonly reportAgeMs: number;
+  readonly address: string;
+}
+
+export interface RequestRow {
+  readonly id: string;
+  readonly state: string;
+  readonly instance: string;
+  readonly epoch: number;
+  readonly tokens: number;
+  readonly pool: string;
+  readonly model: string;
+  readonly sloClass: string;
+  readonly ageMs: number;
+  readonly migrations: number;
+  readonly failovers: number;
+  readonly gateway: string;
+  readonly traceId: string;
+  readonly code: string;
+}
+
+export interface StatusReport {
+  readonly services: readonly ServiceRow[];
+  readonly pools: readonly PoolStatus[];
+  readonly instances: { readonly total: number; readonly healthy: number; readonly cordoned: number };
+  readonly requests: { readonly running: number; readonly queued: number };
+  readonly migrations: { readonly active: number; readonly committed: number; readonly aborted: number; readonly heldBack: number };
+  readonly workflowsConnected: boolean;
+  readonly storeConnected: boolean;
+}
+
+export interface MigrationsReport {
+  readonly active: readonly MigrationPlan[];
+  readonly recent: readonly MigrationEnded[];
+  readonly committed: number;
+  readonly aborted: number;
+  readonly heldBack: number;
+}
+
+export interface Explanation {
+  readonly request: RequestRow | null;
+  /** Oldest first: one for each time the request was placed. */
+  readonly decisions: readonly DecisionRecord[];
+}
+
+export interface Journey {
+  readonly traceIds: readonly string[];
+  readonly spans: readonly SpanRecord[];
+}
+
+export interface MoveAnswer {
+  readonly workflowId: string;
+  readonly plan: MigrationPlan;
+}
+
+/** An operation that runs as a workflow. With an approval id it waits for a person first. */
+export interface StartedAnswer {
+  readonly workflowId: string;
+  readonly approvalId: string;
+}
+
+export interface KeyRow {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: readonly string[];
+  readonly models: readonly string[];
+  readonly requestsPerMinute: number;
+  readonly tokensPerMinute: number;
+  readonly budgetMicros: number;
+  readonly spentMicros: number;
+  readonly createdAtMs: number;
+  readonly revoked: boolean;
+}
+
+export interface WorkflowRow {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string;
+  readonly startedAtMs: number;
+  readonly closedAtMs: number | null;
+  /** Present when it has ended. */
+  readonly result: unknown;
+}

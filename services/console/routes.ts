@@ -1,0 +1,150 @@
+// The operator API: paths, the shape of their bodies, and what they call. Anything else gets an error that says what to do.
+import { z } from 'zod';
+import { codes } from '../../core/errors/codes.ts';
+import { fromRefusal, refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { createKey, listKeys, revokeKey } from '../../lib/auth/keys.ts';
+import type { HttpHandler, HttpRequest, HttpResponse } from '../../lib/ports/http.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { Answer, Effects } from './effects.ts';
+
+const maxBodyBytes = 64 * 1024;
+const base = '/operator/v1';
+
+interface Call {
+  readonly parameters: readonly string[];
+  readonly query: URLSearchParams;
+  readonly body: unknown;
+  readonly operator: string;
+}
+
+interface Route {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly pattern: RegExp;
+  readonly run: (call: Call) => Promise<unknown>;
+}
+
+const name = z.string().min(1).max(256);
+const bodies = {
+  migrate: z.strictObject({ request: name, to: z.string().max(256).default('') }),
+  drain: z.strictObject({ instance: name, withinMs: z.number().min(0).max(86_400_000).default(0), note: z.string().max(1000).default('') }),
+  undrain: z.strictObject({ instance: name }),
+  scale: z.strictObject({ pool: name, target: z.int().min(0).max(10_000), note: z.string().max(1000).default('') }),
+  mode: z.strictObject({ pool: name, mode: z.enum(['off', 'advisory', 'active']) }),
+  vote: z.strictObject({ decision: z.enum(['approve', 'reject']), hash: z.string().length(64), reason: z.string().max(1000).default('') }),
+  key: z.strictObject({
+    name,
+    scopes: z.array(z.enum(['inference', 'read', 'operate', 'approve'])).default(['inference']),
+    models: z.array(name).default([]),
+    requestsPerMinute: z.number().min(0).default(0),
+    tokensPerMinute: z.number().min(0).default(0),
+    budgetMicros: z.number().min(0).default(0),
+  }),
+};
+
+function checked<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`);
+  throw new SwitchyardError('invalid_request', problems.join('; '));
+}
+
+/** The value, or the refusal as an error for the HTTP boundary. */
+function unwrap<T>(answer: Answer<T>): T {
+  if ('refusal' in answer) throw fromRefusal(answer.refusal);
+  return answer.value;
+}
+
+function routes(effects: Effects, ports: Ports): Route[] {
+  const get = (path: string, run: Route['run']): Route => ({ method: 'GET', pattern: new RegExp(`^${base}${path}$`), run });
+  const post = (path: string, run: Route['run']): Route => ({ method: 'POST', pattern: new RegExp(`^${base}${path}$`), run });
+  const one = '/([^/]+)';
+  return [
+    get('/status', () => effects.status()),
+    get('/services', () => effects.services()),
+    get('/instances', () => effects.instances()),
+    get('/requests', (call) => effects.requests(call.query.get('all') === 'true')),
+    get('/pools', () => effects.pools()),
+    get('/migrations', () => effects.migrations()),
+    get(`/explain${one}`, async (call) => unwrap(await effects.explain(call.parameters[0]!))),
+    get(`/trace${one}`, async (call) => unwrap(await effects.journey(call.parameters[0]!))),
+    get(`/workflows${one}`, async (call) => unwrap(await effects.workflow(call.parameters[0]!))),
+    get('/audit', (call) => effects.audit(Number(call.query.get('limit')) || 100)),
+    post('/migrate', async (call) => {
+      const { request, to } = checked(bodies.migrate, call.body);
+      return unwrap(await effects.move(request, to, call.operator));
+    }),
+    post('/drain', async (call) => {
+      const { instance, withinMs, note } = checked(bodies.drain, call.body);
+      return unwrap(await effects.drain(instance, withinMs, note, call.operator));
+    }),
+    post('/undrain', async (call) => unwrap(await effects.undrain(checked(bodies.undrain, call.body).instance, call.operator))),
+    post('/scale', async (call) => {
+      const { pool, target, note } = checked(bodies.scale, call.body);
+      return unwrap(await effects.scale(pool, target, note, call.operator));
+    }),
+    post('/mode', async (call) => {
+      const { pool, mode } = checked(bodies.mode, call.body);
+      return unwrap(await effects.mode(pool, mode, call.operator));
+    }),
+    get('/approvals', (call) => effects.approvals(call.query.get('all') === 'true')),
+    post(`/approvals${one}/vote`, async (call) => {
+      const { decision, hash, reason } = checked(bodies.vote, call.body);
+      return unwrap(await effects.vote(call.parameters[0]!, decision, hash, reason, call.operator));
+    }),
+    get('/keys', () => listKeys(ports)),
+    post('/keys', (call) => createKey(ports, checked(bodies.key, call.body))),
+    { method: 'DELETE', pattern: new RegExp(`^${base}/keys${one}$`), run: (call) => revokeKey(ports, call.parameters[0]!) },
+  ];
+}
+
+function answer(response: HttpResponse, status: number, value: unknown): void {
+  response.head(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+  response.end(JSON.stringify(value));
+}
+
+function failure(response: HttpResponse, thrown: unknown): void {
+  const known = thrown instanceof SwitchyardError ? thrown : new SwitchyardError('internal', String(thrown), { cause: thrown });
+  const { http, type } = codes[known.code];
+  answer(response, http, { error: { message: known.message, type, param: null, code: known.code } });
+}
+
+async function readJson(request: HttpRequest): Promise<unknown> {
+  const bytes = await request.body(maxBodyBytes);
+  if (bytes.length === 0) return {};
+  try {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch (cause) {
+    throw new SwitchyardError('invalid_json', 'the body is not JSON', { cause });
+  }
+}
+
+/** Who asks: a declared name, kept in the audit log and used to exclude requesters from voting. */
+function operatorOf(request: HttpRequest): string {
+  const declared = request.headers['x-switchyard-operator'] ?? '';
+  if (!/^[A-Za-z0-9._@-]{1,64}$/.test(declared))
+    throw new SwitchyardError('invalid_request', 'say who you are in x-switchyard-operator: 1 to 64 letters, digits or . _ @ -');
+  return declared;
+}
+
+export function operatorApi(effects: Effects, ports: Ports): HttpHandler {
+  const table = routes(effects, ports);
+  return async (request, response) => {
+    try {
+      const matching = table.filter((route) => route.pattern.test(request.path));
+      const route = matching.find((candidate) => candidate.method === request.method);
+      if (!route && matching.length > 0)
+        throw new SwitchyardError('method_not_allowed', `${request.path} takes ${matching.map((candidate) => candidate.method).join(', ')}`);
+      if (!route) throw fromRefusal(refusal('not_found', `no ${request.path} here; the operator API lives under ${base} (see services/console/README.md)`));
+      const changes = route.method !== 'GET';
+      const call: Call = {
+        parameters: (route.pattern.exec(request.path) ?? []).slice(1).map(decodeURIComponent),
+        query: request.query,
+        operator: changes ? operatorOf(request) : '',
+        body: changes ? await readJson(request) : undefined,
+      };
+      answer(response, 200, await route.run(call));
+    } catch (thrown) {
+      if (!response.headSent) failure(response, thrown);
+    }
+  };
+}
