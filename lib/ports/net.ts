@@ -3,7 +3,7 @@
 
 export interface Connection {
   readonly remote: string;
-  /** Frames arrive whole and in order. Dropped silently after close. */
+  /** Frames arrive whole and in order. Dropped silently after close. The bytes must not change after the call. */
   send(frame: Uint8Array): void;
   /** Bytes accepted by `send` that have not left yet. */
   buffered(): number;
@@ -11,7 +11,9 @@ export interface Connection {
   drained(bytes: number): Promise<void>;
   /** Set once, right after the connection is made: frames that came earlier are held until then. */
   onFrame(handler: (frame: Uint8Array) => void): void;
+  /** Called once, also when the connection is closed already. */
   onClose(handler: (why: string) => void): void;
+  /** Frames sent before still leave; both sides hear of it. */
   close(): void;
 }
 

@@ -51,7 +51,7 @@ export interface Telemetry {
   span<T>(name: string, options: SpanOptions, run: (span: Span) => T): T;
   /** A span that the caller ends. */
   start(name: string, options?: SpanOptions): Span;
-  /** Runs with `context` as the active span. */
+  /** Runs with `context` as the active span; with undefined, without one. */
   within<T>(context: TraceContext | undefined, run: () => T): T;
   active(): TraceContext | undefined;
 
