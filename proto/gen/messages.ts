@@ -106,6 +106,7 @@ export interface Booking {
   atMs: number;
   prefixHashes: readonly number[];
   sessionId: string;
+  epoch: number;
 }
 export const Booking: Codec<Booking> = codec('Booking', switchyard.routing.v1.Booking);
 
@@ -117,6 +118,30 @@ export interface CancelStream {
   reason: 'client_left' | 'moved' | 'superseded' | 'deadline';
 }
 export const CancelStream: Codec<CancelStream> = codec('CancelStream', switchyard.engine.v1.CancelStream);
+
+/** switchyard.routing.v1.CandidateInput */
+export interface CandidateInput {
+  health: 'healthy' | 'suspect' | 'dead';
+  cordoned: boolean;
+  accepting: boolean;
+  role: 'mixed' | 'prefill' | 'decode';
+  running: number;
+  waiting: number;
+  maxRunning: number;
+  maxWaiting: number;
+  totalBlocks: number;
+  freeBlocks: number;
+  waitingBlocks: number;
+  blockTokens: number;
+  maxContextTokens: number;
+  bookedRequests: number;
+  bookedBlocks: number;
+  endedRequests: number;
+  endedBlocks: number;
+  prefixBlocks: number;
+  session: boolean;
+}
+export const CandidateInput: Codec<CandidateInput> = codec('CandidateInput', switchyard.routing.v1.CandidateInput);
 
 /** switchyard.engine.v1.CopyStageCommand */
 export interface CopyStageCommand {
@@ -163,6 +188,7 @@ export interface DecisionCandidate {
   droppedReason: string;
   terms: readonly DecisionTerm[];
   total: number;
+  input?: CandidateInput | null;
 }
 export const DecisionCandidate: Codec<DecisionCandidate> = codec('DecisionCandidate', switchyard.routing.v1.DecisionCandidate);
 
@@ -179,8 +205,9 @@ export interface DecisionRecord {
   seed: number;
   candidates: readonly DecisionCandidate[];
   instanceId: string;
-  reason: 'best_score' | 'tie_break' | 'no_candidate' | 'all_saturated';
+  reason: 'best_score' | 'tie_break' | 'weighted' | 'no_candidate' | 'all_saturated' | 'too_long';
   request?: RequestInfo | null;
+  profileJson: string;
 }
 export const DecisionRecord: Codec<DecisionRecord> = codec('DecisionRecord', switchyard.routing.v1.DecisionRecord);
 
@@ -634,6 +661,7 @@ export interface RequestInfo {
   generatedTokens: number;
   avoidInstances: readonly string[];
   epoch: number;
+  traceparent: string;
 }
 export const RequestInfo: Codec<RequestInfo> = codec('RequestInfo', switchyard.request.v1.RequestInfo);
 

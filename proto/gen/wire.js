@@ -12949,6 +12949,7 @@ export const switchyard = $root.switchyard = (() => {
                 RequestInfo.prototype.generatedTokens = 0;
                 RequestInfo.prototype.avoidInstances = $util.emptyArray;
                 RequestInfo.prototype.epoch = 0;
+                RequestInfo.prototype.traceparent = "";
 
                 RequestInfo.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -12996,6 +12997,8 @@ export const switchyard = $root.switchyard = (() => {
                             writer.uint32(146).string(message.avoidInstances[i]);
                     if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch") && message.epoch !== 0)
                         writer.uint32(152).uint32(message.epoch);
+                    if (message.traceparent != null && $Object.hasOwnProperty.call(message, "traceparent") && message.traceparent !== "")
+                        writer.uint32(162).string(message.traceparent);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -13204,6 +13207,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.epoch;
                                 continue;
                             }
+                        case 20: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.traceparent = value;
+                                else
+                                    delete message.traceparent;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -13296,6 +13308,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.epoch != null)
                         if ($Number(object.epoch) !== 0)
                             message.epoch = object.epoch >>> 0;
+                    if (object.traceparent != null)
+                        if (typeof object.traceparent !== "string" || object.traceparent.length)
+                            message.traceparent = $String(object.traceparent);
                     return message;
                 };
 
@@ -13329,6 +13344,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.gatewayId = "";
                         object.generatedTokens = 0;
                         object.epoch = 0;
+                        object.traceparent = "";
                     }
                     if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId"))
                         object.requestId = message.requestId;
@@ -13374,6 +13390,8 @@ export const switchyard = $root.switchyard = (() => {
                     }
                     if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch"))
                         object.epoch = message.epoch;
+                    if (message.traceparent != null && $Object.hasOwnProperty.call(message, "traceparent"))
+                        object.traceparent = message.traceparent;
                     return object;
                 };
 
@@ -15473,6 +15491,7 @@ export const switchyard = $root.switchyard = (() => {
                 Booking.prototype.atMs = 0;
                 Booking.prototype.prefixHashes = $util.emptyArray;
                 Booking.prototype.sessionId = "";
+                Booking.prototype.epoch = 0;
 
                 Booking.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -15503,6 +15522,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(82).fixed32s(message.prefixHashes);
                     if (message.sessionId != null && $Object.hasOwnProperty.call(message, "sessionId") && message.sessionId !== "")
                         writer.uint32(90).string(message.sessionId);
+                    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch") && message.epoch !== 0)
+                        writer.uint32(96).uint32(message.epoch);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -15637,6 +15658,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.sessionId;
                                 continue;
                             }
+                        case 12: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.epoch = value;
+                                else
+                                    delete message.epoch;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -15703,6 +15733,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.sessionId != null)
                         if (typeof object.sessionId !== "string" || object.sessionId.length)
                             message.sessionId = $String(object.sessionId);
+                    if (object.epoch != null)
+                        if ($Number(object.epoch) !== 0)
+                            message.epoch = object.epoch >>> 0;
                     return message;
                 };
 
@@ -15727,6 +15760,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.blocks = 0;
                         object.atMs = 0;
                         object.sessionId = "";
+                        object.epoch = 0;
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -15753,6 +15787,8 @@ export const switchyard = $root.switchyard = (() => {
                     }
                     if (message.sessionId != null && $Object.hasOwnProperty.call(message, "sessionId"))
                         object.sessionId = message.sessionId;
+                    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch"))
+                        object.epoch = message.epoch;
                     return object;
                 };
 
@@ -15917,6 +15953,448 @@ export const switchyard = $root.switchyard = (() => {
                 return DecisionTerm;
             })();
 
+            v1.CandidateInput = (function() {
+
+                const CandidateInput = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                CandidateInput.prototype.health = "";
+                CandidateInput.prototype.cordoned = false;
+                CandidateInput.prototype.accepting = false;
+                CandidateInput.prototype.role = "";
+                CandidateInput.prototype.running = 0;
+                CandidateInput.prototype.waiting = 0;
+                CandidateInput.prototype.maxRunning = 0;
+                CandidateInput.prototype.maxWaiting = 0;
+                CandidateInput.prototype.totalBlocks = 0;
+                CandidateInput.prototype.freeBlocks = 0;
+                CandidateInput.prototype.waitingBlocks = 0;
+                CandidateInput.prototype.blockTokens = 0;
+                CandidateInput.prototype.maxContextTokens = 0;
+                CandidateInput.prototype.bookedRequests = 0;
+                CandidateInput.prototype.bookedBlocks = 0;
+                CandidateInput.prototype.endedRequests = 0;
+                CandidateInput.prototype.endedBlocks = 0;
+                CandidateInput.prototype.prefixBlocks = 0;
+                CandidateInput.prototype.session = false;
+
+                CandidateInput.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.health != null && $Object.hasOwnProperty.call(message, "health") && message.health !== "")
+                        writer.uint32(10).string(message.health);
+                    if (message.cordoned != null && $Object.hasOwnProperty.call(message, "cordoned") && message.cordoned !== false)
+                        writer.uint32(16).bool(message.cordoned);
+                    if (message.accepting != null && $Object.hasOwnProperty.call(message, "accepting") && message.accepting !== false)
+                        writer.uint32(24).bool(message.accepting);
+                    if (message.role != null && $Object.hasOwnProperty.call(message, "role") && message.role !== "")
+                        writer.uint32(34).string(message.role);
+                    if (message.running != null && $Object.hasOwnProperty.call(message, "running") && message.running !== 0)
+                        writer.uint32(40).uint32(message.running);
+                    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting") && message.waiting !== 0)
+                        writer.uint32(48).uint32(message.waiting);
+                    if (message.maxRunning != null && $Object.hasOwnProperty.call(message, "maxRunning") && message.maxRunning !== 0)
+                        writer.uint32(56).uint32(message.maxRunning);
+                    if (message.maxWaiting != null && $Object.hasOwnProperty.call(message, "maxWaiting") && message.maxWaiting !== 0)
+                        writer.uint32(64).uint32(message.maxWaiting);
+                    if (message.totalBlocks != null && $Object.hasOwnProperty.call(message, "totalBlocks") && message.totalBlocks !== 0)
+                        writer.uint32(72).uint32(message.totalBlocks);
+                    if (message.freeBlocks != null && $Object.hasOwnProperty.call(message, "freeBlocks") && message.freeBlocks !== 0)
+                        writer.uint32(80).uint32(message.freeBlocks);
+                    if (message.waitingBlocks != null && $Object.hasOwnProperty.call(message, "waitingBlocks") && message.waitingBlocks !== 0)
+                        writer.uint32(88).uint32(message.waitingBlocks);
+                    if (message.blockTokens != null && $Object.hasOwnProperty.call(message, "blockTokens") && message.blockTokens !== 0)
+                        writer.uint32(96).uint32(message.blockTokens);
+                    if (message.maxContextTokens != null && $Object.hasOwnProperty.call(message, "maxContextTokens") && message.maxContextTokens !== 0)
+                        writer.uint32(104).uint32(message.maxContextTokens);
+                    if (message.bookedRequests != null && $Object.hasOwnProperty.call(message, "bookedRequests") && message.bookedRequests !== 0)
+                        writer.uint32(112).uint32(message.bookedRequests);
+                    if (message.bookedBlocks != null && $Object.hasOwnProperty.call(message, "bookedBlocks") && message.bookedBlocks !== 0)
+                        writer.uint32(120).uint32(message.bookedBlocks);
+                    if (message.endedRequests != null && $Object.hasOwnProperty.call(message, "endedRequests") && message.endedRequests !== 0)
+                        writer.uint32(128).uint32(message.endedRequests);
+                    if (message.endedBlocks != null && $Object.hasOwnProperty.call(message, "endedBlocks") && message.endedBlocks !== 0)
+                        writer.uint32(136).uint32(message.endedBlocks);
+                    if (message.prefixBlocks != null && $Object.hasOwnProperty.call(message, "prefixBlocks") && message.prefixBlocks !== 0)
+                        writer.uint32(144).uint32(message.prefixBlocks);
+                    if (message.session != null && $Object.hasOwnProperty.call(message, "session") && message.session !== false)
+                        writer.uint32(152).bool(message.session);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                CandidateInput.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.routing.v1.CandidateInput();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.health = value;
+                                else
+                                    delete message.health;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.cordoned = value;
+                                else
+                                    delete message.cordoned;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.accepting = value;
+                                else
+                                    delete message.accepting;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.role = value;
+                                else
+                                    delete message.role;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.running = value;
+                                else
+                                    delete message.running;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.waiting = value;
+                                else
+                                    delete message.waiting;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.maxRunning = value;
+                                else
+                                    delete message.maxRunning;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.maxWaiting = value;
+                                else
+                                    delete message.maxWaiting;
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.totalBlocks = value;
+                                else
+                                    delete message.totalBlocks;
+                                continue;
+                            }
+                        case 10: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.freeBlocks = value;
+                                else
+                                    delete message.freeBlocks;
+                                continue;
+                            }
+                        case 11: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.waitingBlocks = value;
+                                else
+                                    delete message.waitingBlocks;
+                                continue;
+                            }
+                        case 12: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.blockTokens = value;
+                                else
+                                    delete message.blockTokens;
+                                continue;
+                            }
+                        case 13: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.maxContextTokens = value;
+                                else
+                                    delete message.maxContextTokens;
+                                continue;
+                            }
+                        case 14: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.bookedRequests = value;
+                                else
+                                    delete message.bookedRequests;
+                                continue;
+                            }
+                        case 15: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.bookedBlocks = value;
+                                else
+                                    delete message.bookedBlocks;
+                                continue;
+                            }
+                        case 16: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.endedRequests = value;
+                                else
+                                    delete message.endedRequests;
+                                continue;
+                            }
+                        case 17: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.endedBlocks = value;
+                                else
+                                    delete message.endedBlocks;
+                                continue;
+                            }
+                        case 18: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.prefixBlocks = value;
+                                else
+                                    delete message.prefixBlocks;
+                                continue;
+                            }
+                        case 19: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.session = value;
+                                else
+                                    delete message.session;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                CandidateInput.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.routing.v1.CandidateInput)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.routing.v1.CandidateInput: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.routing.v1.CandidateInput();
+                    if (object.health != null)
+                        if (typeof object.health !== "string" || object.health.length)
+                            message.health = $String(object.health);
+                    if (object.cordoned != null)
+                        if (object.cordoned)
+                            message.cordoned = $Boolean(object.cordoned);
+                    if (object.accepting != null)
+                        if (object.accepting)
+                            message.accepting = $Boolean(object.accepting);
+                    if (object.role != null)
+                        if (typeof object.role !== "string" || object.role.length)
+                            message.role = $String(object.role);
+                    if (object.running != null)
+                        if ($Number(object.running) !== 0)
+                            message.running = object.running >>> 0;
+                    if (object.waiting != null)
+                        if ($Number(object.waiting) !== 0)
+                            message.waiting = object.waiting >>> 0;
+                    if (object.maxRunning != null)
+                        if ($Number(object.maxRunning) !== 0)
+                            message.maxRunning = object.maxRunning >>> 0;
+                    if (object.maxWaiting != null)
+                        if ($Number(object.maxWaiting) !== 0)
+                            message.maxWaiting = object.maxWaiting >>> 0;
+                    if (object.totalBlocks != null)
+                        if ($Number(object.totalBlocks) !== 0)
+                            message.totalBlocks = object.totalBlocks >>> 0;
+                    if (object.freeBlocks != null)
+                        if ($Number(object.freeBlocks) !== 0)
+                            message.freeBlocks = object.freeBlocks >>> 0;
+                    if (object.waitingBlocks != null)
+                        if ($Number(object.waitingBlocks) !== 0)
+                            message.waitingBlocks = object.waitingBlocks >>> 0;
+                    if (object.blockTokens != null)
+                        if ($Number(object.blockTokens) !== 0)
+                            message.blockTokens = object.blockTokens >>> 0;
+                    if (object.maxContextTokens != null)
+                        if ($Number(object.maxContextTokens) !== 0)
+                            message.maxContextTokens = object.maxContextTokens >>> 0;
+                    if (object.bookedRequests != null)
+                        if ($Number(object.bookedRequests) !== 0)
+                            message.bookedRequests = object.bookedRequests >>> 0;
+                    if (object.bookedBlocks != null)
+                        if ($Number(object.bookedBlocks) !== 0)
+                            message.bookedBlocks = object.bookedBlocks >>> 0;
+                    if (object.endedRequests != null)
+                        if ($Number(object.endedRequests) !== 0)
+                            message.endedRequests = object.endedRequests >>> 0;
+                    if (object.endedBlocks != null)
+                        if ($Number(object.endedBlocks) !== 0)
+                            message.endedBlocks = object.endedBlocks >>> 0;
+                    if (object.prefixBlocks != null)
+                        if ($Number(object.prefixBlocks) !== 0)
+                            message.prefixBlocks = object.prefixBlocks >>> 0;
+                    if (object.session != null)
+                        if (object.session)
+                            message.session = $Boolean(object.session);
+                    return message;
+                };
+
+                CandidateInput.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.health = "";
+                        object.cordoned = false;
+                        object.accepting = false;
+                        object.role = "";
+                        object.running = 0;
+                        object.waiting = 0;
+                        object.maxRunning = 0;
+                        object.maxWaiting = 0;
+                        object.totalBlocks = 0;
+                        object.freeBlocks = 0;
+                        object.waitingBlocks = 0;
+                        object.blockTokens = 0;
+                        object.maxContextTokens = 0;
+                        object.bookedRequests = 0;
+                        object.bookedBlocks = 0;
+                        object.endedRequests = 0;
+                        object.endedBlocks = 0;
+                        object.prefixBlocks = 0;
+                        object.session = false;
+                    }
+                    if (message.health != null && $Object.hasOwnProperty.call(message, "health"))
+                        object.health = message.health;
+                    if (message.cordoned != null && $Object.hasOwnProperty.call(message, "cordoned"))
+                        object.cordoned = message.cordoned;
+                    if (message.accepting != null && $Object.hasOwnProperty.call(message, "accepting"))
+                        object.accepting = message.accepting;
+                    if (message.role != null && $Object.hasOwnProperty.call(message, "role"))
+                        object.role = message.role;
+                    if (message.running != null && $Object.hasOwnProperty.call(message, "running"))
+                        object.running = message.running;
+                    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
+                        object.waiting = message.waiting;
+                    if (message.maxRunning != null && $Object.hasOwnProperty.call(message, "maxRunning"))
+                        object.maxRunning = message.maxRunning;
+                    if (message.maxWaiting != null && $Object.hasOwnProperty.call(message, "maxWaiting"))
+                        object.maxWaiting = message.maxWaiting;
+                    if (message.totalBlocks != null && $Object.hasOwnProperty.call(message, "totalBlocks"))
+                        object.totalBlocks = message.totalBlocks;
+                    if (message.freeBlocks != null && $Object.hasOwnProperty.call(message, "freeBlocks"))
+                        object.freeBlocks = message.freeBlocks;
+                    if (message.waitingBlocks != null && $Object.hasOwnProperty.call(message, "waitingBlocks"))
+                        object.waitingBlocks = message.waitingBlocks;
+                    if (message.blockTokens != null && $Object.hasOwnProperty.call(message, "blockTokens"))
+                        object.blockTokens = message.blockTokens;
+                    if (message.maxContextTokens != null && $Object.hasOwnProperty.call(message, "maxContextTokens"))
+                        object.maxContextTokens = message.maxContextTokens;
+                    if (message.bookedRequests != null && $Object.hasOwnProperty.call(message, "bookedRequests"))
+                        object.bookedRequests = message.bookedRequests;
+                    if (message.bookedBlocks != null && $Object.hasOwnProperty.call(message, "bookedBlocks"))
+                        object.bookedBlocks = message.bookedBlocks;
+                    if (message.endedRequests != null && $Object.hasOwnProperty.call(message, "endedRequests"))
+                        object.endedRequests = message.endedRequests;
+                    if (message.endedBlocks != null && $Object.hasOwnProperty.call(message, "endedBlocks"))
+                        object.endedBlocks = message.endedBlocks;
+                    if (message.prefixBlocks != null && $Object.hasOwnProperty.call(message, "prefixBlocks"))
+                        object.prefixBlocks = message.prefixBlocks;
+                    if (message.session != null && $Object.hasOwnProperty.call(message, "session"))
+                        object.session = message.session;
+                    return object;
+                };
+
+                CandidateInput.prototype.toJSON = function() {
+                    return CandidateInput.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return CandidateInput;
+            })();
+
             v1.DecisionCandidate = (function() {
 
                 const DecisionCandidate = function (properties) {
@@ -15932,6 +16410,7 @@ export const switchyard = $root.switchyard = (() => {
                 DecisionCandidate.prototype.droppedReason = "";
                 DecisionCandidate.prototype.terms = $util.emptyArray;
                 DecisionCandidate.prototype.total = 0;
+                DecisionCandidate.prototype.input = null;
 
                 DecisionCandidate.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -15951,6 +16430,8 @@ export const switchyard = $root.switchyard = (() => {
                             $root.switchyard.routing.v1.DecisionTerm.encode(message.terms[i], writer.uint32(34).fork(), _depth + 1).ldelim();
                     if (message.total != null && $Object.hasOwnProperty.call(message, "total") && !$Object.is(message.total, 0))
                         writer.uint32(41).double(message.total);
+                    if (message.input != null && $Object.hasOwnProperty.call(message, "input"))
+                        $root.switchyard.routing.v1.CandidateInput.encode(message.input, writer.uint32(50).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -16028,6 +16509,12 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.total;
                                 continue;
                             }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                message.input = $root.switchyard.routing.v1.CandidateInput.decode(reader, reader.size(), $undefined, _depth + 1, message.input);
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -16077,6 +16564,11 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.total != null)
                         if (!$Object.is($Number(object.total), 0))
                             message.total = $Number(object.total);
+                    if (object.input != null) {
+                        if (!$util.isObject(object.input))
+                            throw $TypeError(".switchyard.routing.v1.DecisionCandidate.input: object expected");
+                        message.input = $root.switchyard.routing.v1.CandidateInput.fromObject(object.input, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -16095,6 +16587,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.droppedBy = "";
                         object.droppedReason = "";
                         object.total = 0;
+                        object.input = null;
                     }
                     if (message.instanceId != null && $Object.hasOwnProperty.call(message, "instanceId"))
                         object.instanceId = message.instanceId;
@@ -16109,6 +16602,8 @@ export const switchyard = $root.switchyard = (() => {
                     }
                     if (message.total != null && $Object.hasOwnProperty.call(message, "total"))
                         object.total = options.json && !$isFinite(message.total) ? $String(message.total) : message.total;
+                    if (message.input != null && $Object.hasOwnProperty.call(message, "input"))
+                        object.input = $root.switchyard.routing.v1.CandidateInput.toObject(message.input, options, _depth + 1);
                     return object;
                 };
 
@@ -16142,6 +16637,7 @@ export const switchyard = $root.switchyard = (() => {
                 DecisionRecord.prototype.instanceId = "";
                 DecisionRecord.prototype.reason = "";
                 DecisionRecord.prototype.request = null;
+                DecisionRecord.prototype.profileJson = "";
 
                 DecisionRecord.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -16177,6 +16673,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(98).string(message.reason);
                     if (message.request != null && $Object.hasOwnProperty.call(message, "request"))
                         $root.switchyard.request.v1.RequestInfo.encode(message.request, writer.uint32(106).fork(), _depth + 1).ldelim();
+                    if (message.profileJson != null && $Object.hasOwnProperty.call(message, "profileJson") && message.profileJson !== "")
+                        writer.uint32(114).string(message.profileJson);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -16320,6 +16818,15 @@ export const switchyard = $root.switchyard = (() => {
                                 message.request = $root.switchyard.request.v1.RequestInfo.decode(reader, reader.size(), $undefined, _depth + 1, message.request);
                                 continue;
                             }
+                        case 14: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.profileJson = value;
+                                else
+                                    delete message.profileJson;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -16397,6 +16904,9 @@ export const switchyard = $root.switchyard = (() => {
                             throw $TypeError(".switchyard.routing.v1.DecisionRecord.request: object expected");
                         message.request = $root.switchyard.request.v1.RequestInfo.fromObject(object.request, _depth + 1);
                     }
+                    if (object.profileJson != null)
+                        if (typeof object.profileJson !== "string" || object.profileJson.length)
+                            message.profileJson = $String(object.profileJson);
                     return message;
                 };
 
@@ -16423,6 +16933,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.instanceId = "";
                         object.reason = "";
                         object.request = null;
+                        object.profileJson = "";
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -16453,6 +16964,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.reason = message.reason;
                     if (message.request != null && $Object.hasOwnProperty.call(message, "request"))
                         object.request = $root.switchyard.request.v1.RequestInfo.toObject(message.request, options, _depth + 1);
+                    if (message.profileJson != null && $Object.hasOwnProperty.call(message, "profileJson"))
+                        object.profileJson = message.profileJson;
                     return object;
                 };
 
