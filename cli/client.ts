@@ -46,7 +46,11 @@ export function createClient(options: { url: string; operator: string; timeoutMs
     try {
       value = JSON.parse(text);
     } catch {
-      throw new CommandFailure(`${options.url} answered ${response.status} with something that is not JSON: is it the operator API?`, 3, 'unreachable');
+      throw new CommandFailure(
+        `${options.url} answered ${response.status} with something that is not JSON: is it the operator API?`,
+        3,
+        'unreachable',
+      );
     }
     if (response.ok) return value as T;
     const error = (value as ErrorBody).error;

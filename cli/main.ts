@@ -2,6 +2,7 @@
 // The `switchyard` command: what operators do, from a terminal.
 import { userInfo } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
+import { SwitchyardError } from '../core/errors/switchyard-error.ts';
 import { CommandFailure, createClient } from './client.ts';
 import { addApprovalCommands } from './commands/approvals.ts';
 import type { Context } from './commands/context.ts';
@@ -74,10 +75,11 @@ program.hook('preAction', (_root, action) => {
 try {
   await program.parseAsync();
 } catch (thrown) {
-  if (thrown instanceof CommanderError) process.exitCode = thrown.exitCode === 0 ? 0 : 2;
-  else if (thrown instanceof CommandFailure) {
-    if (contextOf().json) printJson({ error: { message: thrown.message, code: thrown.code } });
-    else process.stderr.write(`switchyard: ${thrown.message}\n`);
-    process.exitCode = thrown.exitCode;
+  const failure = thrown instanceof SwitchyardError ? new CommandFailure(thrown.message, 2, thrown.code) : thrown;
+  if (failure instanceof CommanderError) process.exitCode = failure.exitCode === 0 ? 0 : 2;
+  else if (failure instanceof CommandFailure) {
+    if (contextOf().json) printJson({ error: { message: failure.message, code: failure.code } });
+    else process.stderr.write(`switchyard: ${failure.message}\n`);
+    process.exitCode = failure.exitCode;
   } else throw thrown;
 }

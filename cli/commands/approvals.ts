@@ -15,7 +15,9 @@ function showApprovals(approvals: readonly ApprovalState[]): void {
     say(`${colors.bold(request.approvalId)}  ${approval.state}${approval.state === 'pending' ? `, expires in ${duration(Math.max(0, left))}` : ''}`);
     say(`  ${request.summary}`);
     for (const detail of request.details) say(`  - ${detail}`);
-    say(`  asked by ${request.requestedBy}; needs ${request.quorum} approval${request.quorum === 1 ? '' : 's'} by others; hash ${request.actionHash.slice(0, 12)}`);
+    say(
+      `  asked by ${request.requestedBy}; needs ${request.quorum} approval${request.quorum === 1 ? '' : 's'} by others; hash ${request.actionHash.slice(0, 12)}`,
+    );
     for (const vote of approval.votes) say(`  ${vote.voter}: ${vote.decision}${vote.reason ? ` (${vote.reason})` : ''}`);
   }
 }

@@ -43,7 +43,9 @@ function showStatus(report: StatusReport): void {
     'No pool answered.',
   );
   const { instances, requests, migrations } = report;
-  say(`\n${instances.healthy} of ${instances.total} instances healthy, ${instances.cordoned} cordoned; ${requests.running} requests running, ${requests.queued} queued`);
+  say(
+    `\n${instances.healthy} of ${instances.total} instances healthy, ${instances.cordoned} cordoned; ${requests.running} requests running, ${requests.queued} queued`,
+  );
   say(`migrations: ${migrations.active} active, ${migrations.committed} committed, ${migrations.aborted} aborted, ${migrations.heldBack} held back`);
   if (!report.workflowsConnected) say(colors.yellow('Temporal is away: no new migrations, drains or approvals; serving goes on'));
   if (!report.storeConnected) say(colors.yellow('Redis is away: ownership does not change; serving goes on'));
@@ -56,7 +58,10 @@ function showInstances(rows: readonly InstanceRow[]): void {
       { title: 'INSTANCE', value: (row) => row.id },
       { title: 'POOL', value: (row) => row.pool },
       { title: 'MODEL', value: (row) => row.model },
-      { title: 'HEALTH', value: (row) => `${health(row.health)}${row.stale ? ', stale' : ''}${row.cordoned ? `, cordoned (${row.cordonReason})` : ''}` },
+      {
+        title: 'HEALTH',
+        value: (row) => `${health(row.health)}${row.stale ? ', stale' : ''}${row.cordoned ? `, cordoned (${row.cordonReason})` : ''}`,
+      },
       { title: 'RUNNING', value: (row) => String(row.running), align: 'right' },
       { title: 'QUEUED', value: (row) => String(row.queued), align: 'right' },
       { title: 'KV', value: (row) => `${Math.round(row.kvUsage * 100)} %`, align: 'right' },

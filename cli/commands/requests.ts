@@ -30,7 +30,9 @@ function scored(candidate: DecisionCandidate): string {
 }
 
 function showDecision(record: DecisionRecord): void {
-  say(`\n${new Date(record.atMs).toISOString()} by ${record.routerId}, profile ${record.profile}, view ${record.viewEpoch}.${record.viewVersion} (${duration(record.viewAgeMs)} old)`);
+  say(
+    `\n${new Date(record.atMs).toISOString()} by ${record.routerId}, profile ${record.profile}, view ${record.viewEpoch}.${record.viewVersion} (${duration(record.viewAgeMs)} old)`,
+  );
   say(record.instanceId ? `  -> ${colors.bold(record.instanceId)} (${record.reason})` : `  -> refused (${record.reason})`);
   printTable(
     [...record.candidates].sort((a, b) => b.total - a.total),

@@ -19,7 +19,8 @@ export async function waitForWorkflow(context: Context, started: StartedAnswer, 
     const row = await context.client.get<WorkflowRow>(path('workflows', started.workflowId));
     if (row.status !== 'running') {
       const { outcome, code } = ending(row);
-      if (!['committed', 'completed', 'empty'].includes(outcome)) throw new CommandFailure(`${what}: ${outcome}${code ? ` (${code})` : ''}`, 4, code || outcome);
+      if (!['committed', 'completed', 'empty'].includes(outcome))
+        throw new CommandFailure(`${what}: ${outcome}${code ? ` (${code})` : ''}`, 4, code || outcome);
       present(context, row, () => say(`${what}: ${outcome}`));
       return;
     }

@@ -1,5 +1,6 @@
 // One function per thing an operator can ask. Each asks the service that decides; none decides here.
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { type ApiKey, createKey, type KeyScope, listKeys, readKey, revokeKey } from '../../lib/auth/keys.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type * as operator from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -9,6 +10,15 @@ import { instanceRow, requestRow, serviceRow } from './rows.ts';
 
 /** Recent migrations and requests that a listing carries at most. */
 const listLimit = 1000;
+
+export interface WantedKey {
+  readonly name: string;
+  readonly scopes: readonly KeyScope[];
+  readonly models: readonly string[];
+  readonly requestsPerMinute: number;
+  readonly tokensPerMinute: number;
+  readonly budgetMicros: number;
+}
 
 /** An answer of ours, or the refusal of the service that was asked. */
 export type Answer<T> = { readonly value: T } | { readonly refusal: Refusal };
@@ -82,7 +92,12 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     const [rows, records] = await Promise.all([requests(true), store.readLog(`decision/${requestId}`)]);
     const request = rows.find((row) => row.id === requestId) ?? null;
     if (!request && records.length === 0)
-      return { refusal: refusal('unknown_request', `no request ${requestId}: decisions are kept for an hour; list requests with "switchyard requests --all"`) };
+      return {
+        refusal: refusal(
+          'unknown_request',
+          `no request ${requestId}: decisions are kept for an hour; list requests with "switchyard requests --all"`,
+        ),
+      };
     return { value: { request, decisions: records.map((bytes) => DecisionRecord.decode(bytes)) } };
   }
 
@@ -118,7 +133,12 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return refusal('unknown_pool', `no pool ${pool}; there are ${config.fleet.pools.map((known) => known.id).join(', ')}`);
   }
 
-  async function scale(pool: string, target: number, note: string, requestedBy: string): Promise<Answer<operator.StartedAnswer & { from: number; to: number }>> {
+  async function scale(
+    pool: string,
+    target: number,
+    note: string,
+    requestedBy: string,
+  ): Promise<Answer<operator.StartedAnswer & { from: number; to: number }>> {
     const unknown = knownPool(pool);
     if (unknown) return { refusal: unknown };
     const reply = await bus.request(contracts.scalePool, [pool], { pool, target, note, requestedBy }, ask);
@@ -152,7 +172,49 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return await bus.recorded(contracts.audit, Math.min(limit, listLimit));
   }
 
-  return { services, instances, requests, pools, migrations, status, explain, journey, move, drain, undrain, scale, mode, approvals, vote, workflow, audit };
+  async function keyRow(key: ApiKey): Promise<operator.KeyRow> {
+    const { spentMicros } = await store.ledger(key.id, key.limits);
+    const { id, name, scopes, models, limits, createdMs, revokedMs } = key;
+    return { id, name, scopes, models, ...limits, spentMicros, createdAtMs: createdMs, revoked: revokedMs > 0 };
+  }
+
+  async function keys(): Promise<operator.KeyRow[]> {
+    return await Promise.all((await listKeys(store)).map(keyRow));
+  }
+
+  async function makeKey(wanted: WantedKey): Promise<operator.KeyRow & { secret: string }> {
+    const { name, scopes, models, ...limits } = wanted;
+    const { secret, key } = await createKey(ports, { name, scopes, models, limits });
+    return { ...(await keyRow(key)), secret };
+  }
+
+  async function revoke(id: string): Promise<Answer<operator.KeyRow>> {
+    if (!(await revokeKey(ports, id))) return { refusal: refusal('not_found', `no key ${id}: list them with "switchyard keys"`) };
+    return { value: await keyRow((await readKey(store, id)) as ApiKey) };
+  }
+
+  return {
+    services,
+    instances,
+    requests,
+    pools,
+    migrations,
+    status,
+    explain,
+    journey,
+    move,
+    drain,
+    undrain,
+    scale,
+    mode,
+    approvals,
+    vote,
+    workflow,
+    keys,
+    makeKey,
+    revoke,
+    audit,
+  };
 }
 
 export type Effects = ReturnType<typeof createEffects>;

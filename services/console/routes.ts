@@ -2,9 +2,7 @@
 import { z } from 'zod';
 import { codes } from '../../core/errors/codes.ts';
 import { fromRefusal, refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { createKey, listKeys, revokeKey } from '../../lib/auth/keys.ts';
 import type { HttpHandler, HttpRequest, HttpResponse } from '../../lib/ports/http.ts';
-import type { Ports } from '../../lib/ports/ports.ts';
 import type { Answer, Effects } from './effects.ts';
 
 const maxBodyBytes = 64 * 1024;
@@ -33,7 +31,7 @@ const bodies = {
   vote: z.strictObject({ decision: z.enum(['approve', 'reject']), hash: z.string().length(64), reason: z.string().max(1000).default('') }),
   key: z.strictObject({
     name,
-    scopes: z.array(z.enum(['inference', 'read', 'operate', 'approve'])).default(['inference']),
+    scopes: z.array(z.enum(['inference', 'operator'])).default(['inference']),
     models: z.array(name).default([]),
     requestsPerMinute: z.number().min(0).default(0),
     tokensPerMinute: z.number().min(0).default(0),
@@ -54,7 +52,7 @@ function unwrap<T>(answer: Answer<T>): T {
   return answer.value;
 }
 
-function routes(effects: Effects, ports: Ports): Route[] {
+function routes(effects: Effects): Route[] {
   const get = (path: string, run: Route['run']): Route => ({ method: 'GET', pattern: new RegExp(`^${base}${path}$`), run });
   const post = (path: string, run: Route['run']): Route => ({ method: 'POST', pattern: new RegExp(`^${base}${path}$`), run });
   const one = '/([^/]+)';
@@ -91,9 +89,9 @@ function routes(effects: Effects, ports: Ports): Route[] {
       const { decision, hash, reason } = checked(bodies.vote, call.body);
       return unwrap(await effects.vote(call.parameters[0]!, decision, hash, reason, call.operator));
     }),
-    get('/keys', () => listKeys(ports)),
-    post('/keys', (call) => createKey(ports, checked(bodies.key, call.body))),
-    { method: 'DELETE', pattern: new RegExp(`^${base}/keys${one}$`), run: (call) => revokeKey(ports, call.parameters[0]!) },
+    get('/keys', () => effects.keys()),
+    post('/keys', (call) => effects.makeKey(checked(bodies.key, call.body))),
+    { method: 'DELETE', pattern: new RegExp(`^${base}/keys${one}$`), run: async (call) => unwrap(await effects.revoke(call.parameters[0]!)) },
   ];
 }
 
@@ -126,15 +124,16 @@ function operatorOf(request: HttpRequest): string {
   return declared;
 }
 
-export function operatorApi(effects: Effects, ports: Ports): HttpHandler {
-  const table = routes(effects, ports);
+export function operatorApi(effects: Effects): HttpHandler {
+  const table = routes(effects);
   return async (request, response) => {
     try {
       const matching = table.filter((route) => route.pattern.test(request.path));
       const route = matching.find((candidate) => candidate.method === request.method);
       if (!route && matching.length > 0)
         throw new SwitchyardError('method_not_allowed', `${request.path} takes ${matching.map((candidate) => candidate.method).join(', ')}`);
-      if (!route) throw fromRefusal(refusal('not_found', `no ${request.path} here; the operator API lives under ${base} (see services/console/README.md)`));
+      if (!route)
+        throw fromRefusal(refusal('not_found', `no ${request.path} here; the operator API lives under ${base} (see services/console/README.md)`));
       const changes = route.method !== 'GET';
       const call: Call = {
         parameters: (route.pattern.exec(request.path) ?? []).slice(1).map(decodeURIComponent),

@@ -1,6 +1,7 @@
 // Messages of the control plane as the rows that operators read.
-import type * as m from '../../proto/gen/messages.ts';
+
 import type { InstanceRow, RequestRow, ServiceRow } from '../../lib/operator/types.ts';
+import type * as m from '../../proto/gen/messages.ts';
 
 export function serviceRow(info: m.ServiceInfo): ServiceRow {
   const { service, id, pid, ready, notReadyBecause, owns, startedAtMs } = info;

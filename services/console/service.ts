@@ -11,7 +11,7 @@ export interface RunningConsole extends Running<ConsoleConfig> {
 }
 
 async function start(config: ConsoleConfig, ports: Ports): Promise<RunningConsole> {
-  const server = await ports.http.serve({ host: config.host, port: config.port }, operatorApi(createEffects(config, ports), ports));
+  const server = await ports.http.serve({ host: config.host, port: config.port }, operatorApi(createEffects(config, ports)));
   ports.telemetry.log.info('operator API listens', { address: server.address });
   return {
     address: server.address,
