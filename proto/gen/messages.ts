@@ -208,6 +208,7 @@ export interface DecisionRecord {
   reason: 'best_score' | 'tie_break' | 'weighted' | 'no_candidate' | 'all_saturated' | 'too_long';
   request?: RequestInfo | null;
   profileJson: string;
+  candidatesLeftOut: number;
 }
 export const DecisionRecord: Codec<DecisionRecord> = codec('DecisionRecord', switchyard.routing.v1.DecisionRecord);
 

@@ -16638,6 +16638,7 @@ export const switchyard = $root.switchyard = (() => {
                 DecisionRecord.prototype.reason = "";
                 DecisionRecord.prototype.request = null;
                 DecisionRecord.prototype.profileJson = "";
+                DecisionRecord.prototype.candidatesLeftOut = 0;
 
                 DecisionRecord.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -16675,6 +16676,8 @@ export const switchyard = $root.switchyard = (() => {
                         $root.switchyard.request.v1.RequestInfo.encode(message.request, writer.uint32(106).fork(), _depth + 1).ldelim();
                     if (message.profileJson != null && $Object.hasOwnProperty.call(message, "profileJson") && message.profileJson !== "")
                         writer.uint32(114).string(message.profileJson);
+                    if (message.candidatesLeftOut != null && $Object.hasOwnProperty.call(message, "candidatesLeftOut") && message.candidatesLeftOut !== 0)
+                        writer.uint32(120).uint32(message.candidatesLeftOut);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -16827,6 +16830,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.profileJson;
                                 continue;
                             }
+                        case 15: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.candidatesLeftOut = value;
+                                else
+                                    delete message.candidatesLeftOut;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -16907,6 +16919,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.profileJson != null)
                         if (typeof object.profileJson !== "string" || object.profileJson.length)
                             message.profileJson = $String(object.profileJson);
+                    if (object.candidatesLeftOut != null)
+                        if ($Number(object.candidatesLeftOut) !== 0)
+                            message.candidatesLeftOut = object.candidatesLeftOut >>> 0;
                     return message;
                 };
 
@@ -16934,6 +16949,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.reason = "";
                         object.request = null;
                         object.profileJson = "";
+                        object.candidatesLeftOut = 0;
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -16966,6 +16982,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.request = $root.switchyard.request.v1.RequestInfo.toObject(message.request, options, _depth + 1);
                     if (message.profileJson != null && $Object.hasOwnProperty.call(message, "profileJson"))
                         object.profileJson = message.profileJson;
+                    if (message.candidatesLeftOut != null && $Object.hasOwnProperty.call(message, "candidatesLeftOut"))
+                        object.candidatesLeftOut = message.candidatesLeftOut;
                     return object;
                 };
 

@@ -1,0 +1,186 @@
+// The local account of work in flight: what has been placed and is not yet in any report, and what is in a report and
+// has ended since. Without it every decision between two reports would see the same idle instance and pick it.
+//
+// A booking ends when a report of its instance lists the request, when a report that came later than the grace does
+// not list it (it ended, or was never opened), when the request is done, or at the latest after `bookingTtlMs`.
+// Any of those messages may be lost: another one then does it.
+import type { FleetView, InstanceStatus } from '../../proto/gen/messages.ts';
+
+export interface InFlightBooking {
+  readonly requestId: string;
+  /** Of the assignment. */
+  readonly epoch: number;
+  readonly instanceId: string;
+  /** KV blocks that the request wants at once. */
+  readonly blocks: number;
+  readonly atMs: number;
+}
+
+export interface AccountLimits {
+  /** At the limit the oldest booking is forgotten: reports have most likely caught up with it. */
+  readonly maxBookings: number;
+  /** How long an instance may take to report what was placed on it. */
+  readonly graceMs: number;
+  readonly bookingTtlMs: number;
+}
+
+export const defaultAccountLimits: AccountLimits = { maxBookings: 50_000, graceMs: 2_000, bookingTtlMs: 600_000 };
+
+/** What to add to, and take off, the last report of an instance. */
+export interface LoadCorrection {
+  readonly bookedRequests: number;
+  readonly bookedBlocks: number;
+  readonly endedRequests: number;
+  readonly endedBlocks: number;
+}
+
+const noCorrection: LoadCorrection = { bookedRequests: 0, bookedBlocks: 0, endedRequests: 0, endedBlocks: 0 };
+
+interface InstanceAccount {
+  incarnation: number;
+  sequenceNumber: number;
+  /** Request id to blocks, as the last report had it. */
+  listed: Map<string, number>;
+  booked: Map<string, InFlightBooking>;
+  bookedBlocks: number;
+  endedRequests: number;
+  endedBlocks: number;
+}
+
+export class InFlightAccount {
+  readonly #limits: AccountLimits;
+  /** By request id, oldest first. */
+  readonly #bookings = new Map<string, InFlightBooking>();
+  /** Requests that are done, by the time we heard of it, oldest first. Bounded like the bookings, kept for the grace. */
+  readonly #ended = new Map<string, number>();
+  readonly #instances = new Map<string, InstanceAccount>();
+
+  constructor(limits: AccountLimits = defaultAccountLimits) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#bookings.size;
+  }
+
+  booking(requestId: string): InFlightBooking | undefined {
+    return this.#bookings.get(requestId);
+  }
+
+  /** Takes the place of an earlier booking of the same request; one of an older epoch changes nothing. */
+  book(booking: InFlightBooking): void {
+    const earlier = this.#bookings.get(booking.requestId);
+    if (earlier && earlier.epoch > booking.epoch) return;
+    if (earlier) this.#drop(earlier);
+    this.#ended.delete(booking.requestId);
+    const account = this.#account(booking.instanceId);
+    if (account.listed.has(booking.requestId)) return;
+    this.#bookings.set(booking.requestId, booking);
+    account.booked.set(booking.requestId, booking);
+    account.bookedBlocks += booking.blocks;
+    for (const oldest of this.#bookings.values()) {
+      if (this.#bookings.size <= this.#limits.maxBookings) break;
+      this.#drop(oldest);
+    }
+  }
+
+  /** The request has ended, whether or not reports still list it. Repeats change nothing. */
+  done(requestId: string, nowMs: number): void {
+    const booking = this.#bookings.get(requestId);
+    if (booking) this.#drop(booking);
+    if (this.#ended.has(requestId)) return;
+    this.#ended.set(requestId, nowMs);
+    for (const account of this.#instances.values()) this.#countEnded(account, requestId);
+    for (const oldest of this.#ended.keys()) {
+      if (this.#ended.size <= this.#limits.maxBookings) break;
+      this.#ended.delete(oldest);
+    }
+  }
+
+  /** Takes in a newer view. Views must come in order; a report that was seen before changes nothing. */
+  reconcile(view: FleetView, nowMs: number): void {
+    for (const [requestId, atMs] of this.#ended) {
+      if (nowMs - atMs < this.#limits.graceMs) break;
+      this.#ended.delete(requestId);
+    }
+    const present = new Set<string>();
+    for (const { status } of view.instances) {
+      if (!status) continue;
+      present.add(status.instanceId);
+      this.#report(status, nowMs);
+    }
+    for (const [instanceId, account] of this.#instances) {
+      if (present.has(instanceId)) continue;
+      account.listed.clear();
+      this.#dropOlder(account, nowMs - this.#limits.graceMs);
+      if (account.booked.size === 0) this.#instances.delete(instanceId);
+    }
+    for (const booking of this.#bookings.values()) {
+      if (nowMs - booking.atMs < this.#limits.bookingTtlMs) break;
+      this.#drop(booking);
+    }
+  }
+
+  correctionOf(instanceId: string): LoadCorrection {
+    const account = this.#instances.get(instanceId);
+    if (!account) return noCorrection;
+    const { booked, bookedBlocks, endedRequests, endedBlocks } = account;
+    return { bookedRequests: booked.size, bookedBlocks, endedRequests, endedBlocks };
+  }
+
+  /** True when the last report of some instance lists the request. */
+  reported(requestId: string): boolean {
+    for (const account of this.#instances.values()) if (account.listed.has(requestId)) return true;
+    return false;
+  }
+
+  #report(status: InstanceStatus, nowMs: number): void {
+    const account = this.#account(status.instanceId);
+    if (account.incarnation === status.incarnation && account.sequenceNumber === status.sequenceNumber) return;
+    account.incarnation = status.incarnation;
+    account.sequenceNumber = status.sequenceNumber;
+    account.listed = new Map(status.sequences.map((sequence) => [sequence.requestId, sequence.blocks]));
+    account.endedRequests = 0;
+    account.endedBlocks = 0;
+    for (const requestId of account.listed.keys()) {
+      const booking = account.booked.get(requestId);
+      if (booking) this.#drop(booking);
+      if (this.#ended.has(requestId)) this.#countEnded(account, requestId);
+    }
+    this.#dropOlder(account, nowMs - this.#limits.graceMs);
+  }
+
+  #countEnded(account: InstanceAccount, requestId: string): void {
+    const blocks = account.listed.get(requestId);
+    if (blocks === undefined) return;
+    account.endedRequests += 1;
+    account.endedBlocks += blocks;
+  }
+
+  #dropOlder(account: InstanceAccount, thanMs: number): void {
+    for (const booking of account.booked.values()) if (booking.atMs <= thanMs) this.#drop(booking);
+  }
+
+  #drop(booking: InFlightBooking): void {
+    this.#bookings.delete(booking.requestId);
+    const account = this.#instances.get(booking.instanceId);
+    if (account?.booked.delete(booking.requestId)) account.bookedBlocks -= booking.blocks;
+  }
+
+  #account(instanceId: string): InstanceAccount {
+    let account = this.#instances.get(instanceId);
+    if (!account) {
+      account = {
+        incarnation: 0,
+        sequenceNumber: 0,
+        listed: new Map(),
+        booked: new Map(),
+        bookedBlocks: 0,
+        endedRequests: 0,
+        endedBlocks: 0,
+      };
+      this.#instances.set(instanceId, account);
+    }
+    return account;
+  }
+}

@@ -1,0 +1,46 @@
+// A profile: a named, weighted list of scorers with a picker and the settings of filters and scorers.
+
+export const scorerNames = ['queue', 'kvHeadroom', 'prefix', 'session'] as const;
+export type ScorerName = (typeof scorerNames)[number];
+
+export interface RoutingProfile {
+  readonly name: string;
+  /** A weight of 0 switches a scorer off. */
+  readonly weights: Readonly<Record<ScorerName, number>>;
+  /** `best` takes the highest total, `weighted` draws among the best `topK` in proportion to their totals. */
+  readonly picker: 'best' | 'weighted';
+  readonly topK: number;
+  /** Sequences that may wait at an instance beyond its batch. Others wait in the pool's queue, where they can be reordered. */
+  readonly allowedWaiting: number;
+  /** Sequences more than the least loaded instance at which affinity counts nothing and the queue scorer gives 0. */
+  readonly loadSpan: number;
+  /** Freeness in steps at which the headroom scorer gives one half. */
+  readonly headroomHalfSteps: number;
+  /** Tokens of a prefix hit that are worth half of a perfect one: a short hit saves too little to unbalance for. */
+  readonly affinityHalfTokens: number;
+}
+
+export const defaultProfile: RoutingProfile = {
+  name: 'balanced',
+  weights: { queue: 2, kvHeadroom: 2, prefix: 3, session: 1 },
+  picker: 'best',
+  topK: 3,
+  allowedWaiting: 4,
+  loadSpan: 4,
+  headroomHalfSteps: 512,
+  affinityHalfTokens: 128,
+};
+
+/** Always the same text for the same profile. */
+export function profileJson(profile: RoutingProfile): string {
+  return JSON.stringify({
+    name: profile.name,
+    weights: Object.fromEntries(scorerNames.map((name) => [name, profile.weights[name]])),
+    picker: profile.picker,
+    topK: profile.topK,
+    allowedWaiting: profile.allowedWaiting,
+    loadSpan: profile.loadSpan,
+    headroomHalfSteps: profile.headroomHalfSteps,
+    affinityHalfTokens: profile.affinityHalfTokens,
+  });
+}
