@@ -120,6 +120,7 @@ export function closedCode(state: ApprovalState): Code {
   if (state.state === 'pending') return 'approval_required';
   if (state.state === 'rejected') return 'approval_rejected';
   if (state.state === 'expired') return 'approval_expired';
+  if (state.state === 'withdrawn') return 'cancelled';
   return 'approval_closed';
 }
 
