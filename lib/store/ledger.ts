@@ -1,0 +1,132 @@
+// The arithmetic of limits and budgets for one API key, as plain functions on a plain state. The memory twin runs them;
+// redis-scripts.ts is the same arithmetic in Lua, and the conformance suite compares the two on random histories.
+//
+// Requests and tokens per minute are token buckets (docs/decisions/0010-token-buckets.md): they hold one minute's
+// allowance and refill evenly. A reservation takes what the request may use at most; settling gives back what it did not.
+import type { LedgerLimits, LedgerState, Reservation, ReserveResult } from '../ports/store.ts';
+
+/** Settled request ids are remembered this long: longer than a settlement can be redelivered (lib/bus/redelivery.ts). */
+export const settledMemoryMs = 2 * 3_600_000;
+
+export interface Bucket {
+  /** May fall below zero: a settlement above its reservation, or one request larger than the whole bucket. */
+  readonly level: number;
+  readonly atMs: number;
+}
+
+export interface OpenReservation {
+  readonly tokens: number;
+  readonly costMicros: number;
+  readonly expiresAtMs: number;
+}
+
+export interface Ledger {
+  requests: Bucket | undefined;
+  tokens: Bucket | undefined;
+  spentMicros: number;
+  reservedMicros: number;
+  /** By request id. As many as requests in flight: each leaves by settlement or expiry. */
+  readonly open: Map<string, OpenReservation>;
+  /** Request id to when it was settled. Dropped after `settledMemoryMs`. */
+  readonly settled: Map<string, number>;
+}
+
+export function emptyLedger(): Ledger {
+  return { requests: undefined, tokens: undefined, spentMicros: 0, reservedMicros: 0, open: new Map(), settled: new Map() };
+}
+
+const minuteMs = 60_000;
+
+/** The bucket at `nowMs`; a new one is full. Time never goes back in it, so that callers' clocks need not agree exactly. */
+function refill(bucket: Bucket | undefined, perMinute: number, nowMs: number): Bucket {
+  if (!bucket) return { level: perMinute, atMs: nowMs };
+  const atMs = Math.max(nowMs, bucket.atMs);
+  return { level: Math.min(perMinute, bucket.level + ((atMs - bucket.atMs) * perMinute) / minuteMs), atMs };
+}
+
+function expire(ledger: Ledger, nowMs: number): void {
+  for (const [requestId, reservation] of ledger.open) {
+    if (reservation.expiresAtMs > nowMs) continue;
+    ledger.open.delete(requestId);
+    giveBack(ledger, reservation);
+  }
+  // In order of settling, so the first young one ends it.
+  for (const [requestId, atMs] of ledger.settled) {
+    if (atMs + settledMemoryMs > nowMs) break;
+    ledger.settled.delete(requestId);
+  }
+}
+
+/** The bucket's capacity is applied at its next refill. */
+function giveBack(ledger: Ledger, reservation: OpenReservation): void {
+  ledger.reservedMicros -= reservation.costMicros;
+  if (ledger.tokens) ledger.tokens = { ...ledger.tokens, level: ledger.tokens.level + reservation.tokens };
+}
+
+/** Takes the reservation when every limit allows it, or nothing. A repeat of an open or settled one is granted and takes nothing. */
+export function reserve(ledger: Ledger, wanted: Reservation, nowMs: number): ReserveResult {
+  const { limits } = wanted;
+  expire(ledger, nowMs);
+  if (ledger.open.has(wanted.requestId) || ledger.settled.has(wanted.requestId)) return { ok: true, state: ledgerState(ledger, limits, nowMs) };
+
+  const requests = limits.requestsPerMinute > 0 ? refill(ledger.requests, limits.requestsPerMinute, nowMs) : ledger.requests;
+  const tokens = limits.tokensPerMinute > 0 ? refill(ledger.tokens, limits.tokensPerMinute, nowMs) : ledger.tokens;
+  const refuse = (exceeded: 'requests' | 'tokens' | 'budget', retryAfterMs: number): ReserveResult => ({
+    ok: false,
+    exceeded,
+    retryAfterMs,
+    state: ledgerState(ledger, limits, nowMs),
+  });
+
+  if (limits.requestsPerMinute > 0 && requests!.level < 1) {
+    return refuse('requests', untilLevel(requests!, Math.min(1, limits.requestsPerMinute), limits.requestsPerMinute));
+  }
+  // A request larger than the whole bucket passes when the bucket is full and leaves a debt: it would never pass otherwise.
+  const needed = Math.min(wanted.tokens, limits.tokensPerMinute);
+  if (limits.tokensPerMinute > 0 && tokens!.level < needed) return refuse('tokens', untilLevel(tokens!, needed, limits.tokensPerMinute));
+  if (limits.budgetMicros > 0 && ledger.spentMicros + ledger.reservedMicros + wanted.costMicros > limits.budgetMicros) return refuse('budget', 0);
+
+  ledger.requests = limits.requestsPerMinute > 0 ? { ...requests!, level: requests!.level - 1 } : requests;
+  // Without a limit the bucket is left alone, and a later limit starts full.
+  ledger.tokens = limits.tokensPerMinute > 0 ? { ...tokens!, level: tokens!.level - wanted.tokens } : tokens;
+  ledger.reservedMicros += wanted.costMicros;
+  ledger.open.set(wanted.requestId, {
+    tokens: limits.tokensPerMinute > 0 ? wanted.tokens : 0,
+    costMicros: wanted.costMicros,
+    expiresAtMs: nowMs + wanted.ttlMs,
+  });
+  return { ok: true, state: ledgerState(ledger, limits, nowMs) };
+}
+
+/** Replaces the reservation by what was used. An unknown or expired one is charged what was used. The second time does nothing. */
+export function settle(ledger: Ledger, requestId: string, used: { tokens: number; costMicros: number }, nowMs: number): void {
+  expire(ledger, nowMs);
+  if (ledger.settled.has(requestId)) return;
+  const reservation = ledger.open.get(requestId);
+  if (reservation) {
+    ledger.open.delete(requestId);
+    giveBack(ledger, reservation);
+  }
+  if (ledger.tokens) ledger.tokens = { ...ledger.tokens, level: ledger.tokens.level - used.tokens };
+  ledger.spentMicros += used.costMicros;
+  ledger.settled.set(requestId, nowMs);
+}
+
+/** What is left at `nowMs`. Unlimited is shown as 0 remaining and 0 until reset. */
+export function ledgerState(ledger: Ledger, limits: LedgerLimits, nowMs: number): LedgerState {
+  expire(ledger, nowMs);
+  const requests = refill(ledger.requests, limits.requestsPerMinute, nowMs);
+  const tokens = refill(ledger.tokens, limits.tokensPerMinute, nowMs);
+  return {
+    remainingRequests: limits.requestsPerMinute > 0 ? Math.max(0, Math.floor(requests.level)) : 0,
+    resetRequestsMs: limits.requestsPerMinute > 0 ? untilLevel(requests, limits.requestsPerMinute, limits.requestsPerMinute) : 0,
+    remainingTokens: limits.tokensPerMinute > 0 ? Math.max(0, Math.floor(tokens.level)) : 0,
+    resetTokensMs: limits.tokensPerMinute > 0 ? untilLevel(tokens, limits.tokensPerMinute, limits.tokensPerMinute) : 0,
+    spentMicros: ledger.spentMicros,
+    reservedMicros: ledger.reservedMicros,
+  };
+}
+
+function untilLevel(bucket: Bucket, level: number, perMinute: number): number {
+  return Math.max(0, Math.ceil(((level - bucket.level) * minuteMs) / perMinute));
+}
