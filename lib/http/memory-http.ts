@@ -142,8 +142,6 @@ class Exchange {
     if (this.#state !== 'running') return;
     this.#stop('left');
     this.#rejectReply(new SwitchyardError('client_left', 'the client left'));
-    this.#leftSignal.resolve();
-    for (const run of this.#leftHandlers.splice(0)) queueMicrotask(run);
   }
 
   /** The server gives up on it: the client sees the body end in the middle. */
@@ -167,6 +165,9 @@ class Exchange {
     this.#wakeReader?.();
     this.#resolveOver();
     for (const run of this.#drainWaiters.splice(0)) queueMicrotask(run);
+    if (state === 'ended') return;
+    this.#leftSignal.resolve();
+    for (const run of this.#leftHandlers.splice(0)) queueMicrotask(run);
   }
 
   async #readBody(body: MemoryFetchOptions['body'], maxBytes: number): Promise<Uint8Array> {
@@ -185,7 +186,7 @@ class Exchange {
     const left = this.#leftSignal.promise.then(() => Promise.reject(new SwitchyardError('client_left', 'the client left while it sent the body')));
     left.catch(() => {});
     await Promise.race([read(), left]);
-    if (this.#state === 'left') throw new SwitchyardError('client_left', 'the client left while it sent the body');
+    if (this.#state === 'left' || this.#state === 'cut') throw new SwitchyardError('client_left', 'the client left while it sent the body');
     return Buffer.concat(parts);
   }
 
@@ -221,7 +222,7 @@ class Exchange {
       },
       onClientLeft(run) {
         const bound = AsyncLocalStorage.bind(run);
-        if (exchange.#state === 'left') queueMicrotask(bound);
+        if (exchange.#state === 'left' || exchange.#state === 'cut') queueMicrotask(bound);
         else exchange.#leftHandlers.push(bound);
       },
       get headSent() {

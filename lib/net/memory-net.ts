@@ -53,7 +53,7 @@ export function createMemoryNet(clock: Clock, options: MemoryNetOptions = {}): M
     async connect(address, { timeoutMs, maxFrameBytes }) {
       const open = listeners.get(address);
       if (!open) {
-        await sleep(clock, latencyMs);
+        if (latencyMs > 0) await sleep(clock, latencyMs);
         throw new SwitchyardError('unreachable', `nobody listens on ${address}`);
       }
       if (latencyMs * 2 > timeoutMs) {

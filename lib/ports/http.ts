@@ -12,13 +12,13 @@ export interface HttpRequest {
 }
 
 export interface HttpResponse {
-  /** Headers may be sent once. */
+  /** Headers may be sent once, and before the body. */
   head(status: number, headers: Readonly<Record<string, string>>): void;
   /** Returns false while the client is slower than we are; `onDrain` says when to go on. */
   write(bytes: Uint8Array | string): boolean;
   end(bytes?: Uint8Array | string): void;
   onDrain(run: () => void): void;
-  /** Called once when the client has left before `end`. */
+  /** Called once when the client has left, or the server has cut the connection, before `end`. */
   onClientLeft(run: () => void): void;
   readonly headSent: boolean;
   /** Bytes accepted by `write` that the client has not taken. */

@@ -56,7 +56,7 @@ export function createMemoryWorld<C extends Clock = VirtualClock>(options: Memor
   const net = createMemoryNet(clock, { latencyMs: options.netLatencyMs ?? 0 });
   const http = createMemoryHttp({ telemetry, clock });
   const workflowTelemetry = options.telemetry?.('workflows') ?? telemetry;
-  const workflows = createMemoryWorkflows({ clock, rng: options.rng ?? seededRng(seeds.seed()), telemetry: workflowTelemetry });
+  const workflows = createMemoryWorkflows({ clock, telemetry: workflowTelemetry });
 
   function telemetryOf(id: string): MemoryTelemetry {
     let recorder = recorders.get(id);

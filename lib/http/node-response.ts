@@ -1,0 +1,93 @@
+// One response of node:http as lib/ports/http.ts describes it. The head leaves together with the first bytes; a body that
+// comes in one piece gets a content-length.
+import type { ServerResponse } from 'node:http';
+import type { HttpResponse } from '../ports/http.ts';
+
+export class NodeResponse implements HttpResponse {
+  readonly #outgoing: ServerResponse;
+  readonly #closing: () => boolean;
+  /** Given by `head`, not yet handed to node. */
+  #pending: { status: number; headers: Record<string, string> } | undefined;
+  #headSent = false;
+  #ended = false;
+  #gone = false;
+  #drainWaiters: (() => void)[] = [];
+  #leftHandlers: (() => void)[] = [];
+
+  /** `closing()`: the server takes no more requests, the client should not use this connection again. */
+  constructor(outgoing: ServerResponse, closing: () => boolean) {
+    this.#outgoing = outgoing;
+    this.#closing = closing;
+    outgoing.on('error', () => {});
+    outgoing.on('drain', () => this.#drained());
+    outgoing.on('close', () => {
+      this.#gone = true;
+      this.#drained();
+      if (this.#ended) return;
+      for (const run of this.#leftHandlers.splice(0)) run();
+    });
+  }
+
+  get headSent(): boolean {
+    return this.#headSent;
+  }
+
+  head(status: number, headers: Readonly<Record<string, string>>): void {
+    if (this.#headSent) throw new Error('the head was sent before');
+    this.#headSent = true;
+    this.#pending = { status, headers: this.#closing() ? { ...headers, connection: 'close' } : { ...headers } };
+    process.nextTick(() => {
+      if (!this.#pending || this.#gone) return;
+      this.#sendHead();
+      this.#outgoing.flushHeaders();
+    });
+  }
+
+  write(bytes: Uint8Array | string): boolean {
+    this.#needHead();
+    if (this.#gone || this.#ended || bytes.length === 0) return true;
+    this.#sendHead();
+    return this.#outgoing.write(bytes);
+  }
+
+  end(bytes?: Uint8Array | string): void {
+    this.#needHead();
+    if (this.#gone || this.#ended) return;
+    this.#ended = true;
+    const pending = this.#pending;
+    if (pending && pending.status >= 200 && pending.status !== 204 && pending.status !== 304) {
+      pending.headers['content-length'] ??= String(bytes === undefined ? 0 : Buffer.byteLength(bytes));
+    }
+    this.#sendHead();
+    this.#outgoing.end(bytes);
+  }
+
+  onDrain(run: () => void): void {
+    if (this.#gone || !this.#outgoing.writableNeedDrain) process.nextTick(run);
+    else this.#drainWaiters.push(run);
+  }
+
+  onClientLeft(run: () => void): void {
+    if (!this.#gone) this.#leftHandlers.push(run);
+    else if (!this.#ended) process.nextTick(run);
+  }
+
+  buffered(): number {
+    return this.#gone ? 0 : this.#outgoing.writableLength;
+  }
+
+  #needHead(): void {
+    if (!this.#headSent) throw new Error('the head must be sent before the body');
+  }
+
+  #sendHead(): void {
+    const pending = this.#pending;
+    if (!pending) return;
+    this.#pending = undefined;
+    this.#outgoing.writeHead(pending.status, pending.headers);
+  }
+
+  #drained(): void {
+    for (const run of this.#drainWaiters.splice(0)) run();
+  }
+}

@@ -1,0 +1,102 @@
+// The token link: one WebSocket per gateway and agent, binary frames, no compression. Pings find a peer that is gone
+// without a word; a frame above the limit closes the connection.
+import { WebSocket, WebSocketServer } from 'ws';
+import { type Clock, every } from '../ports/clock.ts';
+import type { Connection } from '../ports/net.ts';
+import { ConnectionEnds } from './connection-ends.ts';
+
+/** A peer that sent nothing (not even a pong) for two whole intervals is gone. */
+const pingEveryMs = 2000;
+const binaryOnly = 1003;
+const messageTooBig = 1009;
+
+export function webSocketConnection(socket: WebSocket, remote: string, clock: Clock): Connection {
+  const ends = new ConnectionEnds();
+  let silentPings = 0;
+  const stopPinging = every(clock, pingEveryMs, () => {
+    if (silentPings >= 2) {
+      end('no answer to pings');
+      socket.terminate();
+      return;
+    }
+    silentPings++;
+    socket.ping();
+  });
+
+  function end(why: string): void {
+    stopPinging();
+    ends.end(why);
+  }
+
+  socket.on('pong', () => {
+    silentPings = 0;
+  });
+  socket.on('ping', () => {
+    silentPings = 0;
+  });
+  socket.on('message', (data: Uint8Array, isBinary: boolean) => {
+    silentPings = 0;
+    if (!isBinary) socket.close(binaryOnly, 'binary frames only');
+    else if (!ends.arrive(data)) socket.pause();
+  });
+  socket.on('error', (error) => end((error as { code?: string }).code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' ? 'frame too large' : error.message));
+  socket.on('close', (code) => end(code === messageTooBig ? 'frame too large' : 'closed by the other side'));
+  const left = () => ends.left(socket.bufferedAmount);
+  const binary = { binary: true };
+
+  return {
+    remote,
+    send(frame) {
+      if (ends.closedWhy === undefined) socket.send(frame, binary, left);
+    },
+    buffered: () => (ends.closedWhy === undefined ? socket.bufferedAmount : 0),
+    drained: (bytes) => ends.waitBelow(bytes, socket.bufferedAmount),
+    onFrame(handler) {
+      ends.listen(handler);
+      if (socket.isPaused) socket.resume();
+    },
+    onClose: (handler) => ends.whenClosed(handler),
+    close() {
+      if (ends.closedWhy !== undefined) return;
+      end('closed');
+      if (socket.isPaused) socket.resume();
+      socket.close();
+    },
+  };
+}
+
+/** A peer that does not answer the closing handshake is cut after `closeTimeout`. */
+const plain = { perMessageDeflate: false, skipUTF8Validation: true, closeTimeout: 2000 };
+
+export function listenWebSocket(
+  options: { host: string; port: number; maxFrameBytes: number },
+  onSocket: (socket: WebSocket, remote: string) => void,
+): Promise<WebSocketServer> {
+  return new Promise((resolve, reject) => {
+    const server = new WebSocketServer({ ...plain, host: options.host, port: options.port, maxPayload: options.maxFrameBytes });
+    server.once('error', reject);
+    server.on('connection', (socket, request) => onSocket(socket, `${request.socket.remoteAddress}:${request.socket.remotePort}`));
+    server.once('listening', () => {
+      server.off('error', reject);
+      resolve(server);
+    });
+  });
+}
+
+/**
+ * The connection is made within the `open` event: frames that came together with the handshake would be lost later.
+ * @throws Error when nobody answers, or when `signal` aborts
+ */
+export function connectWebSocket(address: string, maxFrameBytes: number, clock: Clock, signal: AbortSignal): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(address, { ...plain, maxPayload: maxFrameBytes });
+    const giveUp = () => socket.terminate();
+    signal.addEventListener('abort', giveUp, { once: true });
+    socket.once('error', reject);
+    socket.once('open', () => {
+      signal.removeEventListener('abort', giveUp);
+      socket.off('error', reject);
+      resolve(webSocketConnection(socket, new URL(address).host, clock));
+    });
+  });
+}
