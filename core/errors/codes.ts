@@ -28,6 +28,7 @@ export const codes = {
   invalid_api_key: { retryable: false, http: 401, type: 'authentication_error' },
   permission_denied: { retryable: false, http: 403, type: 'permission_error' },
   client_left: { retryable: false, http: 499, type: 'invalid_request_error' },
+  client_too_slow: { retryable: false, http: 499, type: 'invalid_request_error' },
   // Limits and room.
   rate_limit_exceeded: { retryable: true, http: 429, type: 'rate_limit_error' },
   insufficient_quota: { retryable: false, http: 429, type: 'insufficient_quota' },

@@ -1,0 +1,74 @@
+// What an instance says: which of its tokens count. Only the current epoch does; within it every index counts once and
+// in order. An event that overlaps the log in part cannot be split, because its bytes are one, so it is a failure too.
+import type { Refusal, StreamEvent } from '../../proto/gen/messages.ts';
+import { type Code, codes } from '../errors/codes.ts';
+import { end, fail } from './ending.ts';
+import { recover } from './recovery.ts';
+import { isSpeaking, type RequestEffect, type RequestState, type Step } from './request-state.ts';
+import { appendTokens } from './token-log.ts';
+
+const staleEpoch: readonly RequestEffect[] = [{ type: 'dropped', reason: 'stale_epoch' }];
+const repeated: readonly RequestEffect[] = [{ type: 'dropped', reason: 'repeated' }];
+
+export function spoken(state: RequestState, event: StreamEvent, nowMs: number): Step {
+  if (event.epoch !== state.epoch || !isSpeaking(state.phase)) return [state, staleEpoch];
+  if (event.error) return engineFailed(state, event.error, nowMs);
+
+  const have = state.log.length;
+  const count = event.tokenIds.length;
+  if (event.finishReason === '') {
+    if (count === 0) return leadIn(state, event, nowMs);
+    if (event.index + count <= have) return [{ ...state, lastHeardMs: nowMs }, repeated];
+  }
+  if (event.index !== have) return recover(state, 'gap', nowMs);
+  if (have + count > state.facts.info.maxOutputTokens) {
+    return fail(state, { code: 'engine_error', message: `instance ${state.instanceId} produced more tokens than were asked for` });
+  }
+  return event.finishReason === '' ? tokens(state, event, nowMs) : finished(state, event, nowMs);
+}
+
+function tokens(state: RequestState, event: StreamEvent, nowMs: number): Step {
+  const next = heard(state, event, nowMs);
+  const effects: RequestEffect[] = [];
+  if (state.firstTokenMs === 0) effects.push({ type: 'note', event: 'first_token', reason: '' });
+  if (event.data.length > 0) effects.push({ type: 'forward', data: event.data });
+  return [next, effects];
+}
+
+function finished(state: RequestState, event: StreamEvent, nowMs: number): Step {
+  const next: RequestState = { ...(event.tokenIds.length > 0 ? heard(state, event, nowMs) : state), usage: event.usage ?? undefined };
+  const effects: RequestEffect[] = [];
+  if (state.firstTokenMs === 0 && next.firstTokenMs !== 0) effects.push({ type: 'note', event: 'first_token', reason: '' });
+  effects.push({ type: 'complete', data: event.data, finalBody: event.finalBody });
+  const ending = { outcome: 'completed', code: '', message: '', retryAfterMs: 0, finishReason: event.finishReason } as const;
+  return end(next, ending, effects, 'nobody');
+}
+
+/** Bytes before the first token, a role for instance: they go out once, whichever instance sends them. */
+function leadIn(state: RequestState, event: StreamEvent, nowMs: number): Step {
+  const first = !state.spoke && state.log.length === 0 && event.data.length > 0;
+  return first
+    ? [{ ...state, spoke: true, lastHeardMs: nowMs }, [{ type: 'forward', data: event.data }]]
+    : [{ ...state, lastHeardMs: nowMs }, repeated];
+}
+
+function heard(state: RequestState, event: StreamEvent, nowMs: number): RequestState {
+  const streaming = state.phase === 'streaming';
+  return {
+    ...state,
+    phase: 'streaming',
+    log: appendTokens(state.log, event.tokenIds, event.text),
+    spoke: true,
+    lastHeardMs: nowMs,
+    lookAtMs: streaming ? state.lookAtMs : Math.min(state.lookAtMs, nowMs + state.limits.stallMs),
+    firstTokenMs: state.firstTokenMs === 0 ? nowMs : state.firstTokenMs,
+    lastTokenMs: nowMs,
+  };
+}
+
+/** A failed take-over is never final: the token log is still whole. */
+function engineFailed(state: RequestState, error: Refusal, nowMs: number): Step {
+  const code: Code = error.code in codes ? (error.code as Code) : 'engine_error';
+  if (error.retryable || state.phase === 'moving') return recover(state, code, nowMs);
+  return fail(state, { code, message: error.message, retryAfterMs: error.retryAfterMs }, 'nobody');
+}
