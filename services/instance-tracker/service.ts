@@ -1,0 +1,225 @@
+// The instance tracker: hears every status report, judges health, publishes the fleet view while it holds the lease.
+// Every replica tracks; the one with the lease speaks and writes.
+import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { assembleView } from '../../core/tracking/fleet-view.ts';
+import { type InstanceState, restoreInstance } from '../../core/tracking/instance-state.ts';
+import { hostActors } from '../../lib/actor/host.ts';
+import { keepOwning } from '../../lib/actor/ownership.ts';
+import * as contracts from '../../lib/contracts.ts';
+import type { Subscription } from '../../lib/ports/bus.ts';
+import { type Cancel, every, sleep } from '../../lib/ports/clock.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { Lease } from '../../lib/ports/store.ts';
+import type { Running, Service } from '../../lib/run/service.ts';
+import type { Acknowledgement, CordonCommand, FleetView, InstanceStatus } from '../../proto/gen/messages.ts';
+import { type InstanceEffect, instanceActor } from './actor.ts';
+import { type InstanceTrackerConfig, instanceTrackerSchema } from './config.ts';
+import { createEffects, viewName } from './effects.ts';
+
+/** How often the tracker checks its own hearing. */
+const hearingMs = 250;
+const retryMs = 500;
+
+async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Running<InstanceTrackerConfig>> {
+  const { clock, bus, store, telemetry, identity } = ports;
+  const { log } = telemetry;
+  const effects = createEffects(ports);
+  const reports = telemetry.counter('switchyard_status_reports_total');
+  const host = hostActors({ actor: instanceActor(config), clock, telemetry, perform });
+
+  /** Set while this tracker publishes: it has the lease and knows the cordons. */
+  let publishing: Lease | undefined;
+  let version = 0;
+  let lastPublishedMs = 0;
+  let changedSinceSnapshot = false;
+  let cancelPublish: Cancel | undefined;
+  let services: Subscription[] = [];
+  let deaf = false;
+
+  function perform(instanceId: string, effect: InstanceEffect): void {
+    switch (effect.type) {
+      case 'report_counted':
+        reports.add(1, { result: effect.result });
+        return;
+      case 'changed':
+        changedSinceSnapshot = true;
+        if (effect.meaningful) publishSoon(config.minPublishMs);
+        return;
+      case 'health_changed':
+        log.info('instance health changed', { instance: instanceId, from: effect.from, to: effect.to, silentMs: Math.round(effect.silentMs) });
+        return;
+      case 'forget':
+        forget(instanceId);
+        return;
+    }
+  }
+
+  function forget(instanceId: string): void {
+    const cordoned = host.state(instanceId)?.cordoned;
+    host.stop(instanceId);
+    changedSinceSnapshot = true;
+    publishSoon(config.minPublishMs);
+    log.info('instance forgotten', { instance: instanceId });
+    if (cordoned && publishing)
+      effects.saveCordon(instanceId, false, 'none').catch((thrown) => log.warn('cordon not removed', { error: String(thrown) }));
+  }
+
+  function states(): InstanceState[] {
+    return host.keys().flatMap((key) => host.state(key) ?? []);
+  }
+
+  function view(lease: Lease): FleetView {
+    return assembleView({ trackerId: identity.id, epoch: lease.epoch, version, atMs: clock.now() }, states());
+  }
+
+  function publishNow(): void {
+    cancelPublish?.();
+    cancelPublish = undefined;
+    if (!publishing) return;
+    version += 1;
+    lastPublishedMs = clock.now();
+    effects.publish(view(publishing));
+    cancelPublish = clock.after(config.maxPublishMs, publishNow);
+    scheduledForMs = lastPublishedMs + config.maxPublishMs;
+  }
+
+  let scheduledForMs = 0;
+  /** Publishes `afterMs` after the last view, or at once when that has passed. */
+  function publishSoon(afterMs: number): void {
+    if (!publishing) return;
+    const atMs = Math.max(clock.now(), lastPublishedMs + afterMs);
+    if (cancelPublish && scheduledForMs <= atMs) return;
+    cancelPublish?.();
+    scheduledForMs = atMs;
+    cancelPublish = clock.after(atMs - clock.now(), publishNow);
+  }
+
+  function hear(status: InstanceStatus, keys: readonly string[]): void {
+    if (status.instanceId !== keys[1] || status.pool !== keys[0]) {
+      reports.add(1, { result: 'invalid' });
+      return;
+    }
+    // At the limit a new instance is not tracked: it gets no requests until another one has been forgotten.
+    if (!host.state(status.instanceId) && host.size >= config.maxInstances) {
+      reports.add(1, { result: 'over_limit' });
+      return;
+    }
+    const { meta: _, ...plain } = status;
+    host.tell(status.instanceId, { type: 'report', status: plain });
+  }
+
+  function checkHearing(): void {
+    if (deaf === !bus.connected()) return;
+    deaf = !deaf;
+    log.warn(deaf ? 'bus is away: health is not judged' : 'bus is back: silence counts from now', {});
+    for (const key of host.keys()) host.tell(key, { type: 'hearing', deaf });
+  }
+
+  function requireLease(): Lease {
+    if (publishing) return publishing;
+    throw new SwitchyardError('not_owner', `${identity.id} does not publish the fleet view; ask again`);
+  }
+
+  async function takeCordon(command: CordonCommand): Promise<Omit<Acknowledgement, 'meta'>> {
+    requireLease();
+    const { instanceId, cordoned, reason } = command;
+    const known = host.state(instanceId);
+    if (!known && cordoned) return { refusal: refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`) };
+    // Stored first: a cordon that was acknowledged survives the death of every process.
+    await effects.saveCordon(instanceId, cordoned, reason);
+    if (known) host.tell(instanceId, { type: 'cordon', cordoned, reason });
+    publishNow();
+    return {};
+  }
+
+  async function restoreCordons(): Promise<void> {
+    const cordons = await effects.loadCordons();
+    for (const key of host.keys()) {
+      const reason = cordons.get(key);
+      host.tell(key, { type: 'cordon', cordoned: reason !== undefined, reason: reason ?? 'none' });
+    }
+    for (const [instanceId, reason] of cordons) {
+      if (!host.state(instanceId)) host.tell(instanceId, { type: 'cordon', cordoned: true, reason });
+    }
+  }
+
+  async function begin(lease: Lease): Promise<void> {
+    // Without the cordons the view could offer an instance that is being drained: nothing is published before.
+    while (ownership?.lease()?.epoch === lease.epoch) {
+      try {
+        await restoreCordons();
+        break;
+      } catch (thrown) {
+        log.warn('cordons not loaded, trying again', { error: String(thrown) });
+        await sleep(clock, retryMs);
+      }
+    }
+    if (ownership?.lease()?.epoch !== lease.epoch) return;
+    publishing = lease;
+    version = 0;
+    services = [bus.serve(contracts.getFleet, [], () => view(requireLease())), bus.serve(contracts.cordon, [], takeCordon)];
+    publishNow();
+  }
+
+  function end(): void {
+    publishing = undefined;
+    cancelPublish?.();
+    cancelPublish = undefined;
+    for (const service of services) void service.stop();
+    services = [];
+  }
+
+  async function saveSnapshot(): Promise<void> {
+    if (!publishing || !changedSinceSnapshot) return;
+    changedSinceSnapshot = false;
+    const lease = publishing;
+    const saved = await effects.saveSnapshot(view(lease)).catch((thrown) => {
+      changedSinceSnapshot = true;
+      log.warn('snapshot not saved', { error: String(thrown) });
+      return true;
+    });
+    if (!saved) log.warn('snapshot refused, a later tracker has written', { epoch: lease.epoch });
+  }
+
+  async function warmStart(): Promise<void> {
+    const snapshot = await effects.loadSnapshot();
+    for (const instance of snapshot?.instances ?? []) {
+      const restored = restoreInstance(instance, clock.now());
+      if (restored) host.restore(restored.instanceId, restored);
+    }
+    if (snapshot) log.info('fleet restored from snapshot', { instances: snapshot.instances.length, epoch: snapshot.epoch });
+  }
+
+  await warmStart().catch((thrown) => log.warn('no warm start', { error: String(thrown) }));
+  const listening = bus.subscribe(contracts.instanceStatus, ['*', '*'], (status, context) => hear(status, context.keys));
+  const timers = [
+    every(clock, hearingMs, checkHearing),
+    every(clock, config.snapshotMs, () => void saveSnapshot()),
+    every(clock, 1_000, () => effects.measure(states())),
+  ];
+  const ownership = keepOwning({
+    name: viewName,
+    owner: identity.id,
+    ttlMs: config.leaseMs,
+    clock,
+    store,
+    telemetry,
+    gained: (lease) => void begin(lease),
+    lost: end,
+  });
+
+  return {
+    ready: () => (bus.connected() ? true : 'the bus is away'),
+    owns: () => (publishing ? [`${viewName}@${publishing.epoch}`] : []),
+    async drain() {
+      await listening.stop();
+      for (const cancel of timers) cancel();
+      await saveSnapshot();
+      await ownership.stop();
+      end();
+      host.stopAll();
+    },
+  };
+}
+
+export const instanceTracker: Service<InstanceTrackerConfig> = { name: 'instance-tracker', schema: instanceTrackerSchema, start };
