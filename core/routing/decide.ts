@@ -48,7 +48,7 @@ export interface ViewFacts {
 export function decideAmong(candidates: readonly Candidate[], view: ViewFacts, question: RoutingQuestion, stage: Stage = untraced): RoutingDecision {
   const dropped = stage('route.filter', (note) => {
     const found = filtered(candidates, question);
-    note({ candidates: candidates.length, dropped: found.size });
+    note({ candidates: candidates.length, kept: candidates.length - found.size, dropped: droppedBy(found) });
     return found;
   });
   const kept = candidates.filter((candidate) => !dropped.has(candidate.instanceId));
@@ -134,12 +134,20 @@ function scoredCandidates(kept: readonly Candidate[], { request, profile }: Rout
   );
 }
 
+/** For people: which filter dropped how many. */
+function droppedBy(dropped: ReadonlyMap<string, Drop>): string {
+  const counts = new Map<string, number>();
+  for (const { filter } of dropped.values()) counts.set(filter, (counts.get(filter) ?? 0) + 1);
+  return [...counts].map(([filter, count]) => `${filter}=${count}`).join(' ');
+}
+
 function topFive(scored: ReadonlyMap<string, Score>, choice: Pick): Record<string, string | number> {
   const best = [...scored].sort(([a, x], [b, y]) => y.total - x.total || (a < b ? -1 : 1)).slice(0, 5);
   return {
     instance: choice.instanceId,
     reason: choice.reason,
-    candidates: best.map(([id, { total }]) => `${id}=${total.toFixed(4)}`).join(' '),
+    score: scored.get(choice.instanceId)!.total,
+    top: best.map(([id, { total }]) => `${id}=${total.toFixed(4)}`).join(' '),
   };
 }
 

@@ -82,6 +82,17 @@ export const metrics = {
     labels: [],
     buckets: seconds,
   },
+  switchyard_routing_stale_views_total: {
+    type: 'counter',
+    help: 'Decisions made from a fleet view older than its limit.',
+    labels: [],
+  },
+  switchyard_routing_account_bookings: { type: 'gauge', help: 'Placements of this router and its replicas that no report shows yet.', labels: [] },
+  switchyard_decision_records_dropped_total: {
+    type: 'counter',
+    help: 'Decision records that were not written, by cause (buffer_full, store).',
+    labels: ['cause'],
+  },
   switchyard_prefix_index_entries: { type: 'gauge', help: 'Blocks in the prefix index of this router.', labels: [] },
   switchyard_prefix_hit_ratio: {
     type: 'histogram',

@@ -1,0 +1,128 @@
+// The router's state and its step. Wrong knowledge here costs balance, never safety: a request runs where the gateway
+// opens it, under an epoch that counts once.
+//
+// The memory (account, prefix index, sessions) is large and changed in place by the step that owns it.
+
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import { decideBatch, RoutingMemory } from '../../core/routing/batch.ts';
+import type { Stage } from '../../core/routing/decide.ts';
+import type { RoutingProfile } from '../../core/routing/profile.ts';
+import { type Actor, assert } from '../../lib/actor/actor.ts';
+import type { Booking, DecisionRecord, FleetView, RequestInfo, RouteRequest, RouteResult } from '../../proto/gen/messages.ts';
+import type { RouterConfig } from './config.ts';
+
+export interface RouterState {
+  readonly routerId: string;
+  readonly config: RouterConfig;
+  readonly memory: RoutingMemory;
+  readonly view: FleetView | undefined;
+  /** Newest epoch of each pool's queue owner. As many as there are pools. */
+  readonly ownerEpochs: ReadonlyMap<string, number>;
+}
+
+export type RouterMessage =
+  | { readonly type: 'view'; readonly view: FleetView }
+  | { readonly type: 'booked'; readonly booking: Booking }
+  | { readonly type: 'done'; readonly requestId: string }
+  | { readonly type: 'owner'; readonly pool: string; readonly epoch: number }
+  | { readonly type: 'configure'; readonly config: RouterConfig }
+  | {
+      readonly type: 'route';
+      /** Names the answer. */
+      readonly ask: number;
+      readonly question: RouteRequest;
+      /** One per request. */
+      readonly seeds: readonly number[];
+      /** Watches the stages of each decision; has no influence on it. */
+      readonly stageOf?: (request: RequestInfo) => Stage;
+    };
+
+export type RouterEffect =
+  | { readonly type: 'answer'; readonly ask: number; readonly results: readonly RouteResult[] }
+  | { readonly type: 'refuse'; readonly ask: number; readonly pool: string; readonly newest: number }
+  | { readonly type: 'announce'; readonly booking: Omit<Booking, 'meta'> }
+  | { readonly type: 'record'; readonly record: DecisionRecord };
+
+type Step = readonly [RouterState, readonly RouterEffect[]];
+
+export function routerActor(routerId: string, config: RouterConfig): Actor<RouterState, RouterMessage, RouterEffect> {
+  return {
+    kind: 'router',
+    start: () => ({ routerId, config, memory: memoryOf(config), view: undefined, ownerEpochs: new Map() }),
+    step(state, message, nowMs): Step {
+      switch (message.type) {
+        case 'view':
+          state.memory.takeView(message.view, nowMs);
+          return [{ ...state, view: message.view }, []];
+        case 'booked':
+          if (message.booking.routerId !== state.routerId) state.memory.place({ ...message.booking, atMs: nowMs });
+          return [state, []];
+        case 'done':
+          state.memory.account.done(message.requestId, nowMs);
+          return [state, []];
+        case 'owner':
+          return [withOwner(state, message.pool, message.epoch), []];
+        case 'configure':
+          return [{ ...state, config: message.config }, []];
+        case 'route':
+          return route(state, message, nowMs);
+        case 'wake':
+          return [state, []];
+      }
+    },
+    wakeAt: () => undefined,
+    assertValid({ memory, config: { maxBookings, prefixEntries } }) {
+      assert(memory.account.size <= maxBookings, 'no more bookings than allowed');
+      assert(memory.prefixes.entries <= prefixEntries, 'no more prefixes than allowed');
+    },
+  };
+}
+
+function memoryOf(config: RouterConfig): RoutingMemory {
+  return new RoutingMemory({
+    account: { maxBookings: config.maxBookings, graceMs: config.graceMs, bookingTtlMs: 600_000 },
+    prefixes: { maxEntries: config.prefixEntries, maxPerInstance: config.prefixEntriesPerInstance },
+    sessions: config.sessions,
+  });
+}
+
+function withOwner(state: RouterState, pool: string, epoch: number): RouterState {
+  if ((state.ownerEpochs.get(pool) ?? 0) >= epoch) return state;
+  return { ...state, ownerEpochs: new Map(state.ownerEpochs).set(pool, epoch) };
+}
+
+function route(state: RouterState, message: Extract<RouterMessage, { type: 'route' }>, nowMs: number): Step {
+  const { ask, question, seeds } = message;
+  const { pool, epoch } = question;
+  const newest = state.ownerEpochs.get(pool) ?? 0;
+  if (epoch < newest) return [state, [{ type: 'refuse', ask, pool, newest }]];
+  const next = withOwner(state, pool, epoch);
+  const { view, memory, routerId, config } = next;
+  if (!view) {
+    const none = refusal('no_instance', 'this router has no fleet view yet', 500);
+    return [next, [{ type: 'answer', ask, results: question.requests.map(({ requestId }) => ({ requestId, refusal: none })) }]];
+  }
+
+  const requests = question.requests.slice(0, config.maxBatch);
+  const profile: RoutingProfile = config.profile;
+  const decisions = decideBatch(view, memory, { requests, profile, nowMs, seeds, routerId }, message.stageOf);
+  const effects: RouterEffect[] = [];
+  const results = decisions.map(({ request, chosen, refusal: refused, record, placement }): RouteResult => {
+    const { requestId } = request;
+    if (record) effects.push({ type: 'record', record });
+    if (placement) {
+      const { promptTokens, maxOutputTokens } = request;
+      effects.push({ type: 'announce', booking: { ...placement, routerId, pool, promptTokens, maxOutputTokens } });
+    }
+    if (!chosen) return { requestId, refusal: refused };
+    const { instanceId, address } = chosen;
+    return { requestId, assignment: { requestId, pool, instanceId, address, epoch: request.epoch + 1, assignedAtMs: nowMs, routerId } };
+  });
+  const beyond = question.requests.slice(config.maxBatch).map(
+    ({ requestId }): RouteResult => ({
+      requestId,
+      refusal: refusal('mailbox_full', `a batch may hold ${config.maxBatch} requests`),
+    }),
+  );
+  return [next, [{ type: 'answer', ask, results: [...results, ...beyond] }, ...effects]];
+}

@@ -1,0 +1,95 @@
+// Wires the router to bus, store and telemetry.
+import { hostActors } from '../../lib/actor/host.ts';
+import { booked, queueOwnerChanged, requestDone, route } from '../../lib/contracts.ts';
+import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
+import { every } from '../../lib/ports/clock.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { Running, Service } from '../../lib/run/service.ts';
+import type { RouteReply, RouteRequest } from '../../proto/gen/messages.ts';
+import { type RouterMessage, type RouterState, routerActor } from './actor.ts';
+import { type RouterConfig, routerSchema } from './config.ts';
+import { createDecisionLog } from './decision-log.ts';
+import { type EffectContext, type PendingAnswer, perform } from './effects.ts';
+import { spansOfBatch } from './spans.ts';
+
+export const router: Service<RouterConfig> = { name: 'router', schema: routerSchema, start };
+
+async function start(config: RouterConfig, ports: Ports): Promise<Running<RouterConfig>> {
+  const { bus, clock, rng, store, telemetry, identity } = ports;
+  const asks = new Map<number, PendingAnswer>();
+  const decisions = createDecisionLog({ store, telemetry, buffer: config.recordBuffer, ttlMs: config.recordTtlMs });
+  const context: EffectContext = { bus, telemetry, decisions, asks };
+  const host = hostActors({
+    actor: routerActor(identity.id, config),
+    clock,
+    telemetry,
+    perform: (_, effect) => perform(effect, context),
+  });
+  const tell = (message: RouterMessage) => host.tell(identity.id, message);
+  const state = (): RouterState | undefined => host.state(identity.id);
+  let asked = 0;
+
+  function answer(question: RouteRequest): Promise<Omit<RouteReply, 'meta'>> {
+    const startedMs = clock.now();
+    const ask = asked++;
+    const spans = spansOfBatch(telemetry);
+    const seeds = question.requests.map(() => rng.seed());
+    const reply = new Promise<Omit<RouteReply, 'meta'>>((resolve, reject) => {
+      asks.set(ask, {
+        resolve(found) {
+          spans.end(found.results);
+          resolve(found);
+        },
+        reject,
+      });
+    });
+    tell({ type: 'route', ask, question, seeds, stageOf: (request) => spans.stageOf(request) });
+    const unanswered = asks.get(ask);
+    if (unanswered) {
+      asks.delete(ask);
+      spans.end([]);
+      unanswered.reject(new Error('the routing step failed'));
+    }
+    observe(startedMs, question.requests.length);
+    return reply;
+  }
+
+  function observe(startedMs: number, requests: number): void {
+    const ageMs = watch.ageMs();
+    const duration = telemetry.histogram('switchyard_scheduler_e2e_duration_seconds');
+    for (let k = 0; k < requests; k++) duration.observe((clock.now() - startedMs) / 1000 / requests);
+    if (Number.isFinite(ageMs)) telemetry.histogram('switchyard_routing_view_age_seconds').observe(ageMs / 1000);
+    if (ageMs > config.staleViewMs) telemetry.counter('switchyard_routing_stale_views_total').add(requests);
+  }
+
+  tell({ type: 'configure', config });
+  const watch = watchFleet({ bus, clock, telemetry, changed: (view) => tell({ type: 'view', view }) });
+  const subscriptions = [
+    bus.subscribe(booked, [], (booking) => tell({ type: 'booked', booking })),
+    bus.subscribe(requestDone, ['*'], ({ requestId }) => tell({ type: 'done', requestId })),
+    bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => tell({ type: 'owner', pool, epoch })),
+  ];
+  const serving = bus.serve(route, [], answer, { group: 'routers' });
+  const stopGauges = every(clock, 1_000, () => {
+    const memory = state()?.memory;
+    telemetry.gauge('switchyard_prefix_index_entries').set(memory?.prefixes.entries ?? 0);
+    telemetry.gauge('switchyard_routing_account_bookings').set(memory?.account.size ?? 0);
+  });
+
+  return {
+    ready: () => (state()?.view ? true : 'no fleet view yet'),
+    owns: () => [],
+    reconfigure(changed) {
+      config = changed;
+      tell({ type: 'configure', config: changed });
+    },
+    async drain() {
+      await serving.stop();
+      await decisions.flushed();
+      stopGauges();
+      await watch.stop();
+      await Promise.all(subscriptions.map((subscription) => subscription.stop()));
+      host.stopAll();
+    },
+  };
+}
