@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CommandFailure } from '../../cli/client.ts';
+import { replay } from '../../cli/replay/replay.ts';
+import type { MigrationsReport, MoveAnswer } from '../../lib/operator/types.ts';
+import { seededRng } from '../../lib/rng/seeded-rng.ts';
+import { azureMinute } from '../support/azure-minute.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
+import { problems } from './live-streams.ts';
+
+const wantedMigrations = 200;
+const atOnce = 6;
+
+describe('forced migrations in a replayed minute of the Azure code trace', () => {
+  let fleet: Fleet;
+  beforeAll(async () => {
+    fleet = await startFleet({
+      pools: [
+        {
+          id: 'chat',
+          models: ['llama-3.1-8b'],
+          instances: 4,
+          max: 4,
+          // Slow enough that answers of some dozen tokens live for seconds.
+          sim: { profile: 'llama-3.1-8b-h100', speed: 0.05, blocks: 4096, kvBytesPerToken: 1024, maxRunning: 64, maxWaiting: 64 },
+        },
+      ],
+      settings: { 'migration-coordinator': { rebalancing: 'off' } },
+    });
+  });
+  afterAll(() => fleet?.stop());
+
+  it(`moves random running requests ${wantedMigrations} times: no token lost, repeated, out of order or wrong, no block leaked`, async () => {
+    const { rows, recorded } = azureMinute();
+    const rng = seededRng(7);
+    let replaying = true;
+    const run = replay(rows, {
+      url: fleet.gatewayUrl,
+      model: 'llama-3.1-8b',
+      apiKey: '',
+      speed: 1,
+      untilMs: 60_000,
+      maxRequests: 1000,
+      maxInFlight: 256,
+      maxPromptTokens: 7_500,
+      maxOutputTokens: 500,
+      sloClass: 'default',
+      seed: 1,
+    }).finally(() => {
+      replaying = false;
+    });
+
+    const operator = fleet.client('mover');
+    let begun = 0;
+    let refused = 0;
+    async function mover(): Promise<void> {
+      while (replaying && begun < wantedMigrations) {
+        const running = (await fleet.requests()).filter((request) => request.state === 'streaming');
+        const chosen = running[Math.floor(rng.next() * running.length)];
+        if (!chosen) continue;
+        begun++;
+        try {
+          const move = await operator.post<MoveAnswer>('/migrate', { request: chosen.id, to: '' });
+          await eventually(`${move.workflowId} ends`, 30_000, async () => {
+            const report = await operator.get<MigrationsReport>('/migrations');
+            return { ok: !report.active.some((plan) => plan.migrationId === move.plan.migrationId), seen: report.active };
+          });
+        } catch (thrown) {
+          if (!(thrown instanceof CommandFailure && thrown.exitCode === 4)) throw thrown;
+          begun--;
+          refused++;
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: atOnce }, mover));
+    const { results } = await run;
+    const report = await operator.get<MigrationsReport>('/migrations');
+    console.log(
+      `${recorded ? 'recorded' : 'generated'} minute: ${results.length} requests, ${begun} migrations: ${report.committed} committed, ${report.aborted} aborted; ${refused} moves refused because the request had ended`,
+    );
+
+    expect(problems(results)).toEqual([]);
+    expect(begun).toBe(wantedMigrations);
+    expect(report.active).toEqual([]);
+    expect(report.committed + report.aborted).toBe(wantedMigrations);
+    expect(report.committed).toBeGreaterThan(wantedMigrations / 2);
+    await eventually('every block is free on every instance', 10_000, async () => {
+      const instances = await fleet.instances();
+      return {
+        ok: instances.every((row) => row.running === 0 && row.queued === 0 && row.reservedBlocks === 0 && row.freeBlocks === row.totalBlocks),
+        seen: instances,
+      };
+    });
+  }, 180_000);
+});

@@ -1,0 +1,143 @@
+// A whole fleet for a test: real NATS, Redis and Temporal on free ports, every service a process of its own, killed for real.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { createClient, type OperatorClient } from '../../cli/client.ts';
+import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
+import { eventually } from './eventually.ts';
+import { startNats, startRedis, startTemporal } from './servers.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+export interface FleetOptions {
+  /** As in infra/config/fleet.yaml. One agent process for each instance. */
+  readonly pools: readonly Record<string, unknown>[];
+  /** Settings files by service, as in infra/config. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** Services with more than one replica. */
+  readonly replicas?: Readonly<Record<string, number>>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** One agent process that carries every instance and can start more, instead of one for each. */
+  readonly oneAgent?: boolean;
+}
+
+export interface Fleet {
+  readonly gatewayUrl: string;
+  readonly consoleUrl: string;
+  readonly temporalAddress: string;
+  client(operator: string): OperatorClient;
+  instances(): Promise<InstanceRow[]>;
+  requests(all?: boolean): Promise<RequestRow[]>;
+  /** SIGKILL. Nothing restarts it. */
+  kill(id: string): void;
+  /** Starts a process again that was killed. */
+  start(id: string): void;
+  /** What a process has printed, for a failing test's message. */
+  log(id: string): string;
+  stop(): Promise<void>;
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-fleet-'));
+  const config = join(folder, 'config');
+  mkdirSync(config);
+  writeFileSync(join(config, 'fleet.yaml'), stringify({ pools: options.pools }));
+  for (const [name, settings] of Object.entries(options.settings ?? {})) writeFileSync(join(config, `${name}.yaml`), stringify(settings));
+
+  const [nats, redis, temporal] = await Promise.all([startNats(), startRedis(), startTemporal()]);
+  const [gatewayPort, consolePort] = [await freePort(), await freePort()];
+  const common = {
+    ...process.env,
+    NATS_URL: nats.address,
+    REDIS_URL: redis.address,
+    TEMPORAL_ADDRESS: temporal.address,
+    SWITCHYARD_CONFIG_DIR: config,
+    SWITCHYARD_LOG_LEVEL: 'info',
+    OTEL_TRACES_EXPORTER: 'none',
+    ...options.env,
+  };
+
+  const commands = new Map<string, { service: string; env: Record<string, string> }>();
+  const plan = (service: string, id: string, env: Record<string, string> = {}) => commands.set(id, { service, env: { SWITCHYARD_ID: id, ...env } });
+  for (const service of ['instance-tracker', 'router', 'admission', 'migration-coordinator', 'autoscaler', 'worker'])
+    for (let replica = 1; replica <= (options.replicas?.[service] ?? 1); replica++) plan(service, `${service}-${replica}`);
+  plan('gateway', 'gateway-1', { SWITCHYARD_GATEWAY_PORT: String(gatewayPort) });
+  plan('console', 'console-1', { SWITCHYARD_CONSOLE_PORT: String(consolePort) });
+  const wanted = options.pools.flatMap((pool) => Array.from({ length: Number(pool.instances) }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
+  if (options.oneAgent) plan('agent', 'agent-1', { SWITCHYARD_AGENT_INSTANCES: wanted.join(','), SWITCHYARD_AGENT_LAUNCHER: 'true' });
+  else for (const instance of wanted) plan('agent', `agent-${instance.split('/')[1]}`, { SWITCHYARD_AGENT_INSTANCES: instance });
+
+  const children = new Map<string, ChildProcess>();
+  function start(id: string): void {
+    const command = commands.get(id);
+    if (!command) throw new Error(`no process ${id}`);
+    const out = openSync(join(folder, `${id}.log`), 'a');
+    children.set(
+      id,
+      spawn(process.execPath, [join(root, 'services', command.service, 'main.ts')], {
+        cwd: root,
+        env: { ...common, ...command.env },
+        stdio: ['ignore', out, out],
+      }),
+    );
+  }
+  const log = (id: string) => readFileSync(join(folder, `${id}.log`), 'utf8');
+  const client = (operator: string) => createClient({ url: `http://127.0.0.1:${consolePort}`, operator, timeoutMs: 15_000 });
+  const instances = () => client('test').get<InstanceRow[]>('/instances');
+
+  async function stop(): Promise<void> {
+    const running = [...children.values()].filter((child) => child.exitCode === null && child.signalCode === null);
+    const ended = running.map((child) => new Promise((resolve) => child.once('exit', resolve)));
+    for (const child of running) child.kill('SIGKILL');
+    await Promise.all(ended);
+    await Promise.all([nats.stop(), redis.stop(), temporal.stop()]);
+    rmSync(folder, { recursive: true, force: true });
+  }
+
+  for (const id of commands.keys()) start(id);
+  try {
+    await eventually(`all ${commands.size} processes ready, ${wanted.length} instances healthy`, 60_000, async () => {
+      for (const [id, child] of children)
+        if (child.exitCode !== null) throw new Error(`${id} exited with ${child.exitCode}:\n${log(id).slice(-2000)}`);
+      const status = await client('test').get<StatusReport>('/status');
+      const late = status.services.filter((service) => !service.ready);
+      return {
+        ok: status.services.length === commands.size && late.length === 0 && status.instances.healthy === wanted.length,
+        seen: { ...status, late },
+      };
+    });
+  } catch (thrown) {
+    const tails = [...commands.keys()].map((id) => `--- ${id}\n${log(id).slice(-800)}`).join('\n');
+    await stop();
+    throw new Error(`${String(thrown)}\n${tails}`);
+  }
+
+  return {
+    gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
+    consoleUrl: `http://127.0.0.1:${consolePort}`,
+    temporalAddress: temporal.address,
+    client,
+    instances,
+    requests: (all = false) => client('test').get<RequestRow[]>(`/requests?all=${all}`),
+    kill(id) {
+      const child = children.get(id);
+      if (!child) throw new Error(`no process ${id}`);
+      child.kill('SIGKILL');
+    },
+    start,
+    log,
+    stop,
+  };
+}
