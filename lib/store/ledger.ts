@@ -5,7 +5,7 @@
 // allowance and refill evenly. A reservation takes what the request may use at most; settling gives back what it did not.
 import type { LedgerLimits, LedgerState, Reservation, ReserveResult } from '../ports/store.ts';
 
-/** Settled request ids are remembered this long: longer than a settlement can be redelivered (lib/bus/redelivery.ts). */
+/** Settled request ids are remembered this long: longer than a settlement can be redelivered (lib/bus/limits.ts). */
 export const settledMemoryMs = 2 * 3_600_000;
 
 export interface Bucket {

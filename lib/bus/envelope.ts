@@ -1,0 +1,40 @@
+// What travels beside a message's own fields: failures of handlers and the trace, in headers.
+import { type Code, codes } from '../../core/errors/codes.ts';
+import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import type { TraceContext } from '../ports/telemetry.ts';
+import type { Headers } from './wire.ts';
+
+const codeHeader = 'Switchyard-Error-Code';
+const messageHeader = 'Switchyard-Error-Message';
+const retryAfterHeader = 'Switchyard-Retry-After-Ms';
+const traceHeader = 'traceparent';
+/** Longer messages are cut. */
+const maxErrorCharacters = 1000;
+
+export function traceHeaders(context: TraceContext | undefined): Headers | undefined {
+  return context && { [traceHeader]: context.traceparent };
+}
+
+export function traceOf(headers: Headers | undefined): TraceContext | undefined {
+  const traceparent = headers?.[traceHeader];
+  return traceparent === undefined ? undefined : { traceparent };
+}
+
+/** Anything thrown, as headers. Percent-encoded: header values may hold neither line breaks nor other than ASCII. */
+export function failureHeaders(thrown: unknown): Headers {
+  const known = thrown instanceof SwitchyardError;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return {
+    [codeHeader]: known ? thrown.code : 'internal',
+    [messageHeader]: encodeURIComponent(message.slice(0, maxErrorCharacters).toWellFormed()),
+    [retryAfterHeader]: String(known ? thrown.retryAfterMs : 0),
+  };
+}
+
+/** The failure that an answer carries, if it does. A code from a newer version becomes `internal`. */
+export function failureOf(headers: Headers | undefined): SwitchyardError | undefined {
+  const code = headers?.[codeHeader];
+  if (code === undefined) return undefined;
+  const message = decodeURIComponent(headers?.[messageHeader] ?? '');
+  return new SwitchyardError(code in codes ? (code as Code) : 'internal', message, { retryAfterMs: Number(headers?.[retryAfterHeader] ?? 0) });
+}

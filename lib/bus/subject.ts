@@ -1,0 +1,37 @@
+// Subjects: a pattern of tokens separated by dots, in which `*` stands for one key.
+
+/** What NATS would read as structure, and the escape itself. */
+const special = /[\s.*>%]/g;
+
+/** A key as one token. Keys may hold any character; `*` alone means every key. @throws Error for an empty key */
+function token(key: string): string {
+  if (key === '') throw new Error('a key of a subject is empty');
+  if (key === '*' || key.search(special) < 0) return key;
+  return key.replace(special, (character) => `%${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+/** The pattern with its `*` replaced in order. @throws Error when there are more or fewer keys than `*` */
+export function subjectOf(pattern: string, keys: readonly string[]): string {
+  let used = 0;
+  const subject = pattern
+    .split('.')
+    .map((part) => (part === '*' ? token(keys[used++] ?? '') : part))
+    .join('.');
+  if (used !== keys.length) throw new Error(`subject ${pattern} takes ${used} keys, got ${keys.length}`);
+  return subject;
+}
+
+/** What the pattern's `*` stand for in a subject that matches it. */
+export function keysOf(pattern: string, subject: string): string[] {
+  if (!pattern.includes('*')) return [];
+  const parts = subject.split('.');
+  return pattern.split('.').flatMap((part, index) => (part === '*' ? [decodeURIComponent(parts[index] ?? '')] : []));
+}
+
+/** Whether a subject matches a pattern whose tokens may be `*`. */
+export function matches(pattern: string, subject: string): boolean {
+  if (pattern === subject) return true;
+  const wanted = pattern.split('.');
+  const parts = subject.split('.');
+  return wanted.length === parts.length && wanted.every((part, index) => part === '*' || part === parts[index]);
+}

@@ -1,0 +1,189 @@
+// The Bus port over a wire: envelopes, deadlines, answers, failures, traces, and handlers' bookkeeping. What differs
+// between NATS and the twin is below, in their wires.
+import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import type { Meta } from '../../proto/gen/messages.ts';
+import { recordedTopics } from '../contracts.ts';
+import type { Body, Bus, MessageContext, Subscription, Topic } from '../ports/bus.ts';
+import { type Clock, sleep } from '../ports/clock.ts';
+import type { Telemetry } from '../ports/telemetry.ts';
+import { failureHeaders, traceHeaders, traceOf } from './envelope.ts';
+import { type HandlerGroup, handlerGroup } from './handlers.ts';
+import { maxDrainMs, maxGathered, recordTimeoutMs } from './limits.ts';
+import { createQuestions } from './questions.ts';
+import { keysOf, subjectOf } from './subject.ts';
+import type { Listening, LogEntry, SendResult, StreamSpec, Wire, WireMessage } from './wire.ts';
+
+type Enveloped = { meta?: Meta | null };
+
+export interface WireBusOptions {
+  readonly wire: Wire;
+  readonly identity: string;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** A new message id. */
+  readonly newId: () => string;
+}
+
+export function createWireBus(options: WireBusOptions): Bus {
+  const { wire, identity, clock, telemetry, newId } = options;
+  const dropped = telemetry.counter('switchyard_bus_dropped_total');
+  const redelivered = telemetry.counter('switchyard_bus_redeliveries_total');
+  const questions = createQuestions({ wire, clock, telemetry });
+  const subscriptions = new Set<Subscription>();
+  let state: 'open' | 'draining' | 'closed' = 'open';
+
+  function seal<T extends Enveloped>(
+    topic: { message: { encode(message: T): Uint8Array } },
+    body: Body<T>,
+    id: string,
+    deadlineMs: number,
+  ): Uint8Array {
+    const meta: Meta = { id, deadlineMs, sentAtMs: clock.now(), sender: identity };
+    return topic.message.encode({ ...body, meta } as unknown as T);
+  }
+
+  function countUnsent(result: SendResult, subject: string): void {
+    if (result === 'sent') return;
+    dropped.add(1, { cause: result });
+    if (result === 'too_large') telemetry.log.error('message too large, dropped', { subject });
+  }
+
+  /** The message and its context, or undefined (and counted) when no handler may see it. */
+  function open<T extends Enveloped>(pattern: string, codec: { decode(bytes: Uint8Array): T }, entry: LogEntry): [T, MessageContext] | undefined {
+    let message: T;
+    try {
+      message = codec.decode(entry.data);
+    } catch (thrown) {
+      dropped.add(1, { cause: 'undecodable' });
+      telemetry.log.error('message cannot be decoded, dropped', { subject: entry.subject, error: String(thrown) });
+      return undefined;
+    }
+    const meta = message.meta ?? { id: '', deadlineMs: 0, sentAtMs: 0, sender: '' };
+    if (meta.deadlineMs > 0 && clock.now() > meta.deadlineMs) {
+      dropped.add(1, { cause: 'expired' });
+      return undefined;
+    }
+    return [message, { subject: entry.subject, keys: keysOf(pattern, entry.subject), meta }];
+  }
+
+  function subscription(listening: Listening, running: HandlerGroup): Subscription {
+    const self: Subscription = {
+      async stop() {
+        subscriptions.delete(self);
+        await listening.stop();
+        await running.idle();
+      },
+    };
+    subscriptions.add(self);
+    return self;
+  }
+
+  async function drain(): Promise<void> {
+    if (state !== 'open') return;
+    state = 'draining';
+    const enough = new AbortController();
+    // Handlers that run may still ask and answer. The ones that run after the limit are left behind.
+    await Promise.race([Promise.all([...subscriptions].map((each) => each.stop())), sleep(clock, maxDrainMs, enough.signal)]);
+    enough.abort();
+    state = 'closed';
+    questions.close();
+    await wire.close();
+  }
+
+  return {
+    publish(topic, keys, body, given = {}) {
+      const subject = subjectOf(topic.pattern, keys);
+      const data = seal(topic, body, given.id ?? newId(), given.deadlineMs ?? 0);
+      countUnsent(wire.send({ subject, data, headers: traceHeaders(telemetry.active()) }), topic.pattern);
+    },
+
+    subscribe(topic, keys, handler, given = {}) {
+      const running = handlerGroup(topic.pattern, telemetry);
+      const listening = wire.listen(subjectOf(topic.pattern, keys), given.group, (received) => {
+        const opened = open(topic.pattern, topic.message, received);
+        if (opened) void running.run(traceOf(received.headers), () => handler(...opened)).catch(() => {});
+      });
+      return subscription(listening, running);
+    },
+
+    async request(rpc, keys, question, given) {
+      const data = seal({ message: rpc.question }, question, given.id ?? newId(), clock.now() + given.timeoutMs);
+      const answer = await questions.ask(
+        rpc.pattern,
+        { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) },
+        given.timeoutMs,
+      );
+      return rpc.answer.decode(answer.data);
+    },
+
+    serve(rpc, keys, handler, given = {}) {
+      const running = handlerGroup(rpc.pattern, telemetry);
+      const answer = (received: WireMessage, data: Uint8Array, headers?: Readonly<Record<string, string>>) => {
+        if (received.reply !== '') countUnsent(wire.send({ subject: received.reply, data, headers }), rpc.pattern);
+      };
+      const listening = wire.listen(subjectOf(rpc.pattern, keys), given.group, (received) => {
+        const opened = open(rpc.pattern, rpc.question, received);
+        if (!opened) return;
+        const [, { meta }] = opened;
+        running
+          .run(traceOf(received.headers), () => handler(...opened))
+          .then((body) => answer(received, seal({ message: rpc.answer }, body, meta.id, 0)))
+          .catch((thrown) => answer(received, new Uint8Array(), failureHeaders(thrown)));
+      });
+      return subscription(listening, running);
+    },
+
+    async gather(rpc, keys, question, given) {
+      const data = seal({ message: rpc.question }, question, newId(), clock.now() + given.timeoutMs);
+      const message = { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) };
+      const answers = await questions.askAll(message, given.timeoutMs, Math.min(given.expected ?? maxGathered, maxGathered));
+      return answers.map((answer) => rpc.answer.decode(answer.data));
+    },
+
+    async record(topic, keys, body, given) {
+      const spec = streamOf(topic);
+      const subject = subjectOf(topic.pattern, keys);
+      if (state === 'closed') throw new SwitchyardError('bus_unavailable', `bus is closed, message for ${subject} was not recorded`);
+      const entry = { subject, data: seal(topic, body, given.id, 0), headers: traceHeaders(telemetry.active()) };
+      await wire.log.append(spec, entry, { id: given.id, timeoutMs: given.timeoutMs ?? recordTimeoutMs });
+    },
+
+    async consume(topic, durable, handler) {
+      const running = handlerGroup(topic.pattern, telemetry);
+      const listening = await wire.log.consume(streamOf(topic), durable, {
+        async deliver(entry, attempt) {
+          if (attempt > 1) redelivered.add(1, { subject: topic.pattern });
+          const opened = open(topic.pattern, topic.message, entry);
+          if (!opened) return 'never';
+          return running
+            .run(traceOf(entry.headers), () => handler(...opened))
+            .then(
+              () => 'done',
+              () => 'again',
+            );
+        },
+        givenUp(entry) {
+          dropped.add(1, { cause: 'given_up' });
+          telemetry.log.error('recorded message given up after its last delivery', { subject: entry.subject, durable });
+        },
+      });
+      return subscription(listening, running);
+    },
+
+    async recorded(topic, limit) {
+      const entries = await wire.log.newest(streamOf(topic), limit);
+      return entries.map((entry) => topic.message.decode(entry.data));
+    },
+
+    connected: () => state === 'open' && wire.connected(),
+
+    drain,
+  };
+}
+
+/** @throws Error when the topic is not in `recordedTopics` */
+function streamOf<T extends Enveloped>(topic: Topic<T>): StreamSpec {
+  const found = recordedTopics.find((each) => each.topic.pattern === topic.pattern);
+  if (!found) throw new Error(`${topic.pattern} is not a recorded topic`);
+  return { stream: found.stream, pattern: topic.pattern, maxAgeMs: found.maxAgeMs, maxMessages: found.maxMessages };
+}
