@@ -1,0 +1,128 @@
+// What planning a migration starts from, and what it gives. The other files of this folder plan; services/migration-
+// coordinator carries plans out.
+import type { MigrationPlan, Refusal, SequenceStatus } from '../../proto/gen/messages.ts';
+import type { KnownInstance } from '../tracking/fleet-view.ts';
+import type { PriorityHeadroom } from '../tracking/freeness.ts';
+
+export type MoveReason = MigrationPlan['reason'];
+
+export interface PlanningLimits {
+  /** An instance with less freeness gives requests away; one with more than `highSteps` takes them. Steps. */
+  readonly lowSteps: number;
+  readonly highSteps: number;
+  /** A request that was moved stays where it is for this long, ms. Does not hold for drains and operators. */
+  readonly coolDownMs: number;
+  /** Migrations per instance (in and out) and overall that rebalancing starts. */
+  readonly maxPerInstance: number;
+  readonly maxActive: number;
+  /** The same for drains and operators, who may go further. */
+  readonly maxForcedPerInstance: number;
+  readonly maxForcedActive: number;
+  /** A request with fewer tokens to go finishes where it is. */
+  readonly minRemainingTokens: number;
+  /** The time that a request will still decode must be this many times the time that its migration takes. */
+  readonly minBenefitRatio: number;
+  /** KV bytes per second between two instances. */
+  readonly bytesPerSecond: number;
+  /** Time of a migration besides copying, ms. */
+  readonly overheadMs: number;
+  /** Free blocks that a target must keep after it has taken a request. */
+  readonly spareBlocks: number;
+  /** Share of an instance's blocks kept free for its sequences of high priority. */
+  readonly priorityHeadroomShare: number;
+  readonly highPriority: number;
+}
+
+/** A migration that has not ended. */
+export interface ActiveMove {
+  readonly requestId: string;
+  readonly sourceInstanceId: string;
+  readonly targetInstanceId: string;
+  readonly reserveBlocks: number;
+}
+
+/** One moment: the fleet (projected to now), what is moving, what moved lately. */
+export interface PlanningView {
+  readonly nowMs: number;
+  readonly instances: readonly KnownInstance[];
+  readonly active: readonly ActiveMove[];
+  /** When a request was moved last. */
+  readonly movedAtMs: ReadonlyMap<string, number>;
+}
+
+/** A decision: this sequence, from here to there, for these reasons. */
+export interface Move {
+  readonly sequence: SequenceStatus;
+  readonly pool: string;
+  readonly sourceInstanceId: string;
+  readonly targetInstanceId: string;
+  readonly targetAddress: string;
+  readonly reason: MoveReason;
+  /** Sentences with numbers. */
+  readonly reasons: readonly string[];
+  readonly mode: MigrationPlan['mode'];
+  readonly reserveBlocks: number;
+  readonly expectedBytes: number;
+  readonly expectedMs: number;
+}
+
+export type MoveDecision = { readonly move: Move; readonly refusal?: undefined } | { readonly move?: undefined; readonly refusal: Refusal };
+
+/** How a plan is to be carried out; the same for every request. */
+export interface ExecutionSettings {
+  readonly connections: number;
+  readonly maxStages: number;
+  readonly lastStageBlocks: number;
+  readonly pauseLeaseMs: number;
+  readonly reservationTtlMs: number;
+  readonly withinMs: number;
+}
+
+/** The plan that a workflow carries out; leaves it no choice. */
+export function toPlan(
+  move: Move,
+  how: ExecutionSettings,
+  by: { readonly migrationId: string; readonly coordinatorEpoch: number; readonly nowMs: number; readonly requestedBy: string },
+): MigrationPlan {
+  const { sequence } = move;
+  return {
+    migrationId: by.migrationId,
+    requestId: sequence.requestId,
+    gatewayId: sequence.gatewayId,
+    pool: move.pool,
+    sourceInstanceId: move.sourceInstanceId,
+    targetInstanceId: move.targetInstanceId,
+    targetAddress: move.targetAddress,
+    reason: move.reason,
+    reasons: move.reasons,
+    mode: move.mode,
+    fromEpoch: sequence.epoch,
+    toEpoch: sequence.epoch + 1,
+    coordinatorEpoch: by.coordinatorEpoch,
+    reserveBlocks: move.reserveBlocks,
+    connections: how.connections,
+    maxStages: how.maxStages,
+    lastStageBlocks: how.lastStageBlocks,
+    pauseLeaseMs: how.pauseLeaseMs,
+    reservationTtlMs: how.reservationTtlMs,
+    plannedAtMs: by.nowMs,
+    deadlineMs: by.nowMs + how.withinMs,
+    expectedBytes: move.expectedBytes,
+    expectedMs: move.expectedMs,
+    requestedBy: by.requestedBy,
+  };
+}
+
+export function headroomOf(limits: PlanningLimits, totalBlocks: number): PriorityHeadroom {
+  return { highPriority: limits.highPriority, headroomBlocks: Math.floor(limits.priorityHeadroomShare * totalBlocks) };
+}
+
+/** 1234567 as 1.2 MB. For reasons. */
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** Steps for reasons: whole, and a word for infinity. */
+export function stepsText(steps: number): string {
+  return Number.isFinite(steps) ? `${Math.round(steps)} steps` : 'no limit';
+}
