@@ -32,7 +32,7 @@ export async function runAttempt(host: Host, clock: Clock, telemetry: Telemetry,
   const abort = new AbortController();
   const context: ActivityContext = { ...attempt.context, signal: abort.signal };
   const run = host.activities[activity] as (context: ActivityContext, input: unknown) => Promise<unknown>;
-  const attributes = { 'switchyard.workflow_id': context.workflowId, 'switchyard.attempt': context.attempt };
+  const attributes = { 'switchyard.workflow.id': context.workflowId, 'switchyard.attempt': context.attempt };
   const work = telemetry.within(attempt.trace, () =>
     telemetry.span(`workflow.${activity}`, { attributes }, () => Promise.resolve().then(() => run(context, asJson(given)))),
   );

@@ -1,13 +1,7 @@
 // One workflow of the in-memory twin: its body, the control it is given, and its activities with their policies.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import {
-  type ActivityCatalogue,
-  type ActivityImplementations,
-  type ActivityName,
-  activityPolicies,
-  backoffMs,
-} from '../../core/workflows/activities.ts';
+import { type ActivityCatalogue, type ActivityName, activityPolicies, backoffMs } from '../../core/workflows/activities.ts';
 import { bodies, type WorkflowBody } from '../../core/workflows/bodies.ts';
 import type { WorkflowInputs, WorkflowName } from '../../core/workflows/catalogue.ts';
 import type { WorkflowControl } from '../../core/workflows/control.ts';

@@ -1,0 +1,106 @@
+// Runs a workflow body in Temporal's sandbox: gives it the control and activities it expects. Runs inside the sandbox,
+// where Date.now is the workflow's own time, the same on every replay.
+import {
+  CancellationScope,
+  condition,
+  defineQuery,
+  defineUpdate,
+  executeChild,
+  log,
+  ParentClosePolicy,
+  proxyActivities,
+  proxyLocalActivities,
+  setHandler,
+  sleep,
+  TemporalFailure,
+  WorkflowIdReusePolicy,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { SwitchyardError } from '../../../core/errors/switchyard-error.ts';
+import { type ActivityCatalogue, type ActivityName, activityPolicies } from '../../../core/workflows/activities.ts';
+import type { WorkflowBody } from '../../../core/workflows/bodies.ts';
+import type { WorkflowInputs, WorkflowName, WorkflowResults } from '../../../core/workflows/catalogue.ts';
+import type { WorkflowControl } from '../../../core/workflows/control.ts';
+import { fromTemporal, toTemporal } from './failures.ts';
+
+/** @throws Temporal failures only: anything else would make Temporal retry the workflow task for ever */
+export async function runBody<N extends WorkflowName>(body: WorkflowBody<N>, input: WorkflowInputs[N]): Promise<WorkflowResults[N]> {
+  try {
+    return await body(input, activities(), control());
+  } catch (thrown) {
+    // What is neither ours nor Temporal's is a bug in this code: the task fails and goes on when it is mended.
+    if (thrown instanceof SwitchyardError || thrown instanceof TemporalFailure) throw toTemporal(thrown);
+    throw thrown;
+  }
+}
+
+type AnyActivity = (input: unknown) => Promise<unknown>;
+
+function activities(): ActivityCatalogue {
+  const act: Partial<Record<ActivityName, AnyActivity>> = {};
+  for (const name of Object.keys(activityPolicies) as ActivityName[]) act[name] = (input) => translated(() => proxyOf(name)(input));
+  return act as unknown as ActivityCatalogue;
+}
+
+function proxyOf(name: ActivityName): AnyActivity {
+  const policy = activityPolicies[name];
+  const options = {
+    startToCloseTimeout: policy.timeoutMs,
+    // So that nothing is still being copied when cleaning up begins.
+    cancellationType: 'WAIT_CANCELLATION_COMPLETED' as const,
+    retry: {
+      initialInterval: policy.backoffMs,
+      maximumInterval: policy.maxBackoffMs,
+      backoffCoefficient: 2,
+      ...(policy.attempts > 0 ? { maximumAttempts: policy.attempts } : {}),
+    },
+  };
+  const proxies =
+    policy.where === 'local'
+      ? proxyLocalActivities<Record<string, AnyActivity>>(options)
+      : proxyActivities<Record<string, AnyActivity>>({ ...options, ...(policy.heartbeatMs ? { heartbeatTimeout: policy.heartbeatMs } : {}) });
+  return proxies[name] as AnyActivity;
+}
+
+function control(): WorkflowControl {
+  return {
+    workflowId: workflowInfo().workflowId,
+    now: () => Date.now(),
+    sleep: (delayMs) => translated(() => sleep(Math.max(1, delayMs))),
+    condition: (holds, timeoutMs) => translated(() => condition(holds, Math.max(1, timeoutMs))),
+    shielded: (run) => CancellationScope.nonCancellable(run),
+    handleUpdate<A, R>(name: string, handle: (argument: A) => R, validate?: (argument: A) => void) {
+      const outward = <T>(run: () => T): T => {
+        try {
+          return run();
+        } catch (thrown) {
+          throw toTemporal(thrown);
+        }
+      };
+      setHandler(defineUpdate<R, [A]>(name), (argument: A) => outward(() => handle(argument)), {
+        validator: (argument: A) => outward(() => validate?.(argument)),
+      });
+    },
+    handleQuery: (name, handle) => setHandler(defineQuery(name), handle),
+    child: <N extends WorkflowName>(name: N, id: string, input: WorkflowInputs[N]) =>
+      translated(
+        () =>
+          executeChild(name, {
+            workflowId: id,
+            args: [input],
+            parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
+            cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+            workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+          }) as Promise<WorkflowResults[N]>,
+      ),
+    log: (message, fields) => log.info(message, fields),
+  };
+}
+
+async function translated<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (thrown) {
+    throw fromTemporal(thrown);
+  }
+}

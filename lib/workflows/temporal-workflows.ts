@@ -1,0 +1,154 @@
+// Workflows in Temporal: starting, watching and changing them as a client, and hosting them as a worker.
+import type { WorkflowExecutionInfo } from '@temporalio/client';
+import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import type { WorkflowName, WorkflowResults } from '../../core/workflows/catalogue.ts';
+import type { Telemetry } from '../ports/telemetry.ts';
+import type { WorkflowSummary, Workflows } from '../ports/workflows.ts';
+import { lazyConnection } from './temporal-connection.ts';
+import { hostInTemporal } from './temporal-host.ts';
+import { workflowSummary } from './workflow-summary.ts';
+
+export interface TemporalWorkflowsOptions {
+  /** host:port */
+  readonly address: string;
+  readonly namespace: string;
+  readonly telemetry: Telemetry;
+  /** Workers and starters meet here. */
+  readonly taskQueue?: string;
+}
+
+/** Longest wait for an answer of the server. */
+const callTimeoutMs = 5_000;
+/** An update also waits for a worker to take it. */
+const updateTimeoutMs = 10_000;
+const pollTimeoutMs = 60_000;
+/** A result is waited for over an outage of this length. */
+const longestOutageMs = 60_000;
+const outagePauseMs = 500;
+
+/** Returns at once; connects when first used, and again whenever the server was away. */
+export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Workflows {
+  const { telemetry } = options;
+  const taskQueue = options.taskQueue ?? 'switchyard';
+  const connection = lazyConnection(options, telemetry);
+
+  async function call<T>(what: string, timeoutMs: number, run: (client: Awaited<ReturnType<typeof connection.client>>) => Promise<T>): Promise<T> {
+    const client = await connection.client();
+    try {
+      const answer = await client.connection.withDeadline(Date.now() + timeoutMs, () => run(client));
+      connection.seen(true);
+      return answer;
+    } catch (thrown) {
+      const { fromClient } = await import('./temporal-errors.ts');
+      throw fromClient(thrown, what);
+    }
+  }
+
+  return {
+    start: (name, id, input) =>
+      call(`start ${name} ${id}`, callTimeoutMs, async (client) => {
+        try {
+          await client.workflow.start(name, {
+            workflowId: id,
+            taskQueue,
+            args: [input],
+            workflowIdReusePolicy: 'REJECT_DUPLICATE',
+            staticSummary: workflowSummary(name, input),
+          });
+          return true;
+        } catch (thrown) {
+          if (thrown instanceof Error && thrown.name === 'WorkflowExecutionAlreadyStartedError') return false;
+          throw thrown;
+        }
+      }),
+
+    async result<N extends WorkflowName>(_name: N, id: string): Promise<WorkflowResults[N]> {
+      for (let downSinceMs: number | undefined; ; ) {
+        try {
+          return await call(`result of ${id}`, pollTimeoutMs, (client) => client.workflow.getHandle(id).result() as Promise<WorkflowResults[N]>);
+        } catch (thrown) {
+          if (!(thrown instanceof SwitchyardError) || thrown.code !== 'workflows_unavailable') throw thrown;
+          if (connection.connected()) downSinceMs = undefined;
+          downSinceMs ??= Date.now();
+          if (Date.now() - downSinceMs > longestOutageMs) throw thrown;
+          await new Promise((resolve) => setTimeout(resolve, outagePauseMs));
+        }
+      }
+    },
+
+    describe: (id) => call(`describe ${id}`, callTimeoutMs, async (client) => summaryOf(await client.workflow.getHandle(id).describe())),
+
+    query: <T>(id: string, query: string) =>
+      call(`query ${query} of ${id}`, updateTimeoutMs, (client) => client.workflow.getHandle(id).query<T>(query)),
+
+    update: <T>(id: string, update: string, argument: unknown) =>
+      call(`update ${update} of ${id}`, updateTimeoutMs, (client) =>
+        client.workflow.getHandle(id).executeUpdate<T, [unknown]>(update, { args: [argument] }),
+      ),
+
+    cancel: (id) =>
+      call(`cancel ${id}`, callTimeoutMs, async (client) => {
+        await client.workflow.getHandle(id).cancel();
+      }).catch((thrown: unknown) => {
+        // One that has ended cannot be cancelled any more, and need not be.
+        if (!(thrown instanceof SwitchyardError) || thrown.code !== 'workflow_not_found') throw thrown;
+        return call(`cancel ${id}`, callTimeoutMs, async (client) => {
+          await client.workflow.getHandle(id).describe();
+        });
+      }),
+
+    list: (filter) =>
+      call('list workflows', callTimeoutMs, async (client) => {
+        const terms: string[] = [];
+        if (filter.name !== undefined) terms.push(`WorkflowType = '${filter.name}'`);
+        if (filter.running !== undefined) terms.push(`ExecutionStatus ${filter.running ? '=' : '!='} 'Running'`);
+        const found: WorkflowSummary[] = [];
+        if (filter.limit <= 0) return found;
+        for await (const item of client.workflow.list({ query: terms.join(' AND '), pageSize: Math.min(filter.limit, 1000) })) {
+          found.push(summaryOf(item));
+          if (found.length >= filter.limit) break;
+        }
+        return found;
+      }),
+
+    host: (activities, hosting = {}) =>
+      hostInTemporal({
+        address: options.address,
+        namespace: options.namespace,
+        taskQueue,
+        telemetry,
+        activities,
+        hosting,
+        serverAnswers: () => connection.connected(),
+      }),
+    connected: () => connection.connected(),
+    close: () => connection.close(),
+  };
+}
+
+function summaryOf(info: Pick<WorkflowExecutionInfo, 'workflowId' | 'type' | 'status' | 'startTime' | 'closeTime'>): WorkflowSummary {
+  return {
+    id: info.workflowId,
+    name: info.type as WorkflowName,
+    status: statusOf(info.status.name),
+    startedAtMs: info.startTime.getTime(),
+    closedAtMs: info.closeTime?.getTime(),
+  };
+}
+
+function statusOf(name: WorkflowExecutionInfo['status']['name']): WorkflowSummary['status'] {
+  switch (name) {
+    case 'COMPLETED':
+      return 'completed';
+    case 'FAILED':
+      return 'failed';
+    case 'CANCELLED':
+      return 'cancelled';
+    case 'TERMINATED':
+      return 'terminated';
+    case 'TIMED_OUT':
+      return 'timed_out';
+    default:
+      return 'running';
+  }
+}
