@@ -7,7 +7,7 @@ import type { Attributes, AttributeValue, Logger, Span, SpanOptions, Telemetry, 
 import { checkAttributes } from './attributes.ts';
 import { checkLabels, metricEntry } from './metrics.ts';
 import { runInSpan } from './run-in-span.ts';
-import { createSpanRing, type SpanRing } from './span-ring.ts';
+import { createSpanRing, type SpanSource } from './span-ring.ts';
 
 export interface RecordedSpan {
   readonly name: string;
@@ -46,7 +46,7 @@ export interface MemoryTelemetry extends Telemetry {
   /** Value of a counter or gauge; the sum over all label values when `labels` is absent. */
   value(name: string, labels?: Readonly<Record<string, string>>): number;
   /** Ended spans, for findSpans. */
-  readonly ring: SpanRing;
+  readonly ring: SpanSource;
 }
 
 const keptRecords = 50_000;
@@ -75,7 +75,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
   const logs = options.sharing?.logs ?? [];
   const counters = new Map<string, number>();
   const observations = new Map<string, number[]>();
-  const ring = createSpanRing();
+  const ring = createSpanRing<RecordedSpan>((span) => toSpanRecord(span, service));
   const ids = countersOfIds.get(spans) ?? { next: 1 };
   countersOfIds.set(spans, ids);
 
@@ -129,7 +129,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
         if (record.endMs !== undefined) return;
         record.endMs = clock.now();
         const requestId = record.attributes['switchyard.request.id'];
-        ring.add(toSpanRecord(record, service), typeof requestId === 'string' ? requestId : undefined);
+        ring.add(record, record.traceId, typeof requestId === 'string' ? requestId : undefined);
       },
     };
   }

@@ -2,39 +2,42 @@
 // At the limit the oldest span is forgotten; journeys of long ago are then incomplete, and a tracing backend has them.
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 
-export interface SpanRing {
-  add(span: SpanRecord, requestId: string | undefined): void;
+export interface SpanRing<T> {
+  add(span: T, traceId: string, requestId: string | undefined): void;
   /** Spans of every trace that touched the request, or of one trace; by start time, at most `limit`. */
   find(query: { requestId: string; traceId: string }, limit?: number): SpanRecord[];
-  all(): SpanRecord[];
 }
+
+/** What answers `findSpans`. */
+export type SpanSource = Pick<SpanRing<never>, 'find'>;
 
 /** Spans kept by default. */
 export const spanRingLimit = 20_000;
 
-export function createSpanRing(limit = spanRingLimit): SpanRing {
-  const spans: { record: SpanRecord; requestId: string | undefined }[] = [];
+/** `convert` runs when spans are asked for, not when they end. */
+export function createSpanRing<T>(convert: (span: T) => SpanRecord, limit = spanRingLimit): SpanRing<T> {
+  const entries: { span: T; traceId: string; requestId: string | undefined }[] = [];
   let oldest = 0;
 
   return {
-    add(record, requestId) {
-      if (spans.length < limit) {
-        spans.push({ record, requestId });
+    add(span, traceId, requestId) {
+      const entry = { span, traceId, requestId };
+      if (entries.length < limit) {
+        entries.push(entry);
         return;
       }
-      spans[oldest] = { record, requestId };
+      entries[oldest] = entry;
       oldest = (oldest + 1) % limit;
     },
     find({ requestId, traceId }, most = 2000) {
       const traces = new Set<string>();
       if (traceId !== '') traces.add(traceId);
-      if (requestId !== '') for (const span of spans) if (span.requestId === requestId) traces.add(span.record.traceId);
-      return spans
-        .filter((span) => traces.has(span.record.traceId))
-        .map((span) => span.record)
+      if (requestId !== '') for (const entry of entries) if (entry.requestId === requestId) traces.add(entry.traceId);
+      return entries
+        .filter((entry) => traces.has(entry.traceId))
+        .map((entry) => convert(entry.span))
         .sort((a, b) => a.startMs - b.startMs || (a.spanId < b.spanId ? -1 : 1))
         .slice(0, most);
     },
-    all: () => [...spans.slice(oldest), ...spans.slice(0, oldest)].map((span) => span.record),
   };
 }

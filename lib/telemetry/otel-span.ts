@@ -1,0 +1,87 @@
+// One span of OpenTelemetry as lib/ports/telemetry.ts describes it, and the conversions between the two.
+import * as api from '@opentelemetry/api';
+import { hrTimeToMilliseconds } from '@opentelemetry/core';
+import type { ReadableSpan } from '@opentelemetry/sdk-trace';
+import type { SpanRecord } from '../../proto/gen/messages.ts';
+import type { Attributes, Span, SpanOptions, TraceContext } from '../ports/telemetry.ts';
+
+export const spanKinds: Record<NonNullable<SpanOptions['kind']>, api.SpanKind> = {
+  internal: api.SpanKind.INTERNAL,
+  server: api.SpanKind.SERVER,
+  client: api.SpanKind.CLIENT,
+  producer: api.SpanKind.PRODUCER,
+  consumer: api.SpanKind.CONSUMER,
+};
+
+export class OtelSpan implements Span {
+  readonly inner: api.Span;
+  readonly #now: () => number;
+  #context: TraceContext | undefined;
+
+  /** Times are given to the SDK, which on its own takes whole milliseconds and shows children before their parents. */
+  constructor(inner: api.Span, now: () => number) {
+    this.inner = inner;
+    this.#now = now;
+  }
+
+  get traceId(): string {
+    return this.inner.spanContext().traceId;
+  }
+
+  get context(): TraceContext {
+    this.#context ??= toTraceContext(this.inner.spanContext());
+    return this.#context;
+  }
+
+  set(attributes: Attributes): void {
+    for (const name in attributes) {
+      const value = attributes[name];
+      if (value !== undefined) this.inner.setAttribute(name, value);
+    }
+  }
+
+  event(name: string, attributes?: Attributes): void {
+    this.inner.addEvent(name, attributes as api.Attributes, this.#now());
+  }
+
+  fail(code: string, message?: string): void {
+    this.inner.setAttribute('error.type', code);
+    this.inner.setStatus(message === undefined ? { code: api.SpanStatusCode.ERROR } : { code: api.SpanStatusCode.ERROR, message });
+  }
+
+  end(): void {
+    this.inner.end(this.#now());
+  }
+}
+
+const traceparentPattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/;
+
+export function toTraceContext(context: api.SpanContext): TraceContext {
+  return { traceparent: `00-${context.traceId}-${context.spanId}-${(context.traceFlags & 0xff).toString(16).padStart(2, '0')}` };
+}
+
+/** Undefined for anything that is not a valid traceparent: it may come from a client. */
+export function toSpanContext(context: TraceContext | undefined): api.SpanContext | undefined {
+  const match = context && traceparentPattern.exec(context.traceparent);
+  if (!match) return undefined;
+  const found = { traceId: match[1]!, spanId: match[2]!, traceFlags: Number.parseInt(match[3]!, 16), isRemote: true };
+  return api.isSpanContextValid(found) ? found : undefined;
+}
+
+export function toSpanRecord(span: ReadableSpan, service: string, process: string): SpanRecord {
+  const { traceId, spanId } = span.spanContext();
+  return {
+    traceId,
+    spanId,
+    parentSpanId: span.parentSpanContext?.spanId ?? '',
+    name: span.name,
+    service,
+    process,
+    startMs: hrTimeToMilliseconds(span.startTime),
+    endMs: hrTimeToMilliseconds(span.endTime),
+    failed: span.status.code === api.SpanStatusCode.ERROR,
+    attributesJson: JSON.stringify(span.attributes),
+    events: span.events.map((event) => event.name),
+    linkedTraceIds: span.links.map((link) => link.context.traceId),
+  };
+}

@@ -1,0 +1,153 @@
+// Telemetry of a real process: OpenTelemetry spans (kept in a ring, and exported where an exporter is chosen), Prometheus
+// metrics, logs.
+import * as api from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type ReadableSpan,
+  type SpanProcessor,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
+import type { Clock } from '../ports/clock.ts';
+import type { Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
+import { createExporter, type ExporterName, watchedExporter } from './exporters.ts';
+import { createLogger, type LogLevel } from './logger.ts';
+import { OtelSpan, spanKinds, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
+import { createMetrics, type Metrics } from './prometheus.ts';
+import { runInSpan } from './run-in-span.ts';
+import { createSpanRing, type SpanSource } from './span-ring.ts';
+
+export interface OtelTelemetryOptions {
+  readonly service: string;
+  readonly id: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly logLevel?: LogLevel;
+  readonly logFormat?: 'json' | 'pretty';
+  readonly writeLog?: (line: string) => void;
+  readonly exporter?: ExporterName;
+  /** Share of requests that are traced, 0 to 1; a request traced elsewhere stays traced. Default 1. */
+  readonly sampleRatio?: number;
+  /** No spans at all, not even in the ring. */
+  readonly tracingOff?: boolean;
+  /** Shared by the services of one process. */
+  readonly metrics?: Metrics;
+}
+
+export interface OtelTelemetry extends Telemetry {
+  readonly ring: SpanSource;
+  /** The Prometheus text format. */
+  metricsText(): Promise<string>;
+  /** Sends what is waiting, then stops. Never rejects. */
+  shutdown(): Promise<void>;
+}
+
+export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetry {
+  const { service, id, pid, version, clock } = options;
+  installGlobals();
+  const now = () => clock.now();
+  const metrics = options.metrics ?? createMetrics();
+  const log = createLogger({
+    service,
+    id,
+    pid,
+    level: options.logLevel ?? 'info',
+    format: options.logFormat ?? 'json',
+    active: activeContext,
+    ...(options.writeLog ? { write: options.writeLog } : {}),
+  });
+  const ring = createSpanRing<ReadableSpan>((span) => toSpanRecord(span, service, id));
+  const provider = options.tracingOff ? undefined : createProvider();
+  const tracer = provider?.getTracer('switchyard', version) ?? api.trace.getTracer('switchyard');
+
+  function createProvider(): TracerProvider {
+    const exporter = createExporter(options.exporter ?? 'none');
+    const keepInRing: SpanProcessor = {
+      onStart() {},
+      onEnd(span) {
+        const requestId = span.attributes['switchyard.request.id'];
+        ring.add(span, span.spanContext().traceId, typeof requestId === 'string' ? requestId : undefined);
+      },
+      forceFlush: async () => {},
+      shutdown: async () => {},
+    };
+    const processors = [keepInRing];
+    if (exporter) {
+      const watched = watchedExporter(exporter, log, metrics.counter('switchyard_spans_dropped_total'));
+      // A full queue (a slow backend under load) drops new spans; serving goes on.
+      processors.push(new BatchSpanProcessor({ exporter: watched, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 10_000 }));
+    }
+    return new TracerProvider({
+      resource: resourceFromAttributes({
+        'service.name': `switchyard-${service}`,
+        'service.instance.id': id,
+        'service.version': version,
+        'process.pid': pid,
+      }),
+      sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.sampleRatio ?? 1) }),
+      spanProcessors: processors,
+    });
+  }
+
+  function start(name: string, spanOptions: SpanOptions = {}): OtelSpan {
+    const parent = spanOptions.parent === undefined ? api.context.active() : contextOf(spanOptions.parent);
+    const inner = tracer.startSpan(
+      name,
+      {
+        startTime: clock.now(),
+        kind: spanKinds[spanOptions.kind ?? 'internal'],
+        links: (spanOptions.links ?? []).flatMap((link) => {
+          const context = toSpanContext(link);
+          return context ? [{ context }] : [];
+        }),
+      },
+      parent,
+    );
+    const span = new OtelSpan(inner, now);
+    if (spanOptions.attributes) span.set(spanOptions.attributes);
+    return span;
+  }
+
+  const within = <R>(span: Span, body: () => R): R => api.context.with(api.trace.setSpan(api.context.active(), (span as OtelSpan).inner), body);
+
+  return {
+    log,
+    ring,
+    start,
+    span: (name, spanOptions, run) => runInSpan(start(name, spanOptions), within, run),
+    within: (context, run) => api.context.with(contextOf(context), run),
+    active: activeContext,
+    counter: metrics.counter,
+    gauge: metrics.gauge,
+    histogram: metrics.histogram,
+    metricsText: metrics.text,
+    async shutdown() {
+      await provider?.shutdown().catch((thrown: unknown) => log.warn('spans were not sent at the end', { error: thrown }));
+    },
+  };
+}
+
+function activeContext(): TraceContext | undefined {
+  const span = api.trace.getActiveSpan();
+  return span ? toTraceContext(span.spanContext()) : undefined;
+}
+
+function contextOf(context: TraceContext | undefined): api.Context {
+  const parent = toSpanContext(context);
+  return parent ? api.trace.setSpanContext(api.ROOT_CONTEXT, parent) : api.ROOT_CONTEXT;
+}
+
+let installed = false;
+
+/** The SDK sets neither the context manager nor the propagator. Once per process; each service has its own provider. */
+function installGlobals(): void {
+  if (installed) return;
+  installed = true;
+  api.context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  api.propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+}
