@@ -97,6 +97,12 @@ export class InFlightAccount {
     }
   }
 
+  /** The booking came to nothing; the request itself goes on. */
+  forget(requestId: string): void {
+    const booking = this.#bookings.get(requestId);
+    if (booking) this.#drop(booking);
+  }
+
   /** Takes in a newer view. Views must come in order; a report that was seen before changes nothing. */
   reconcile(view: FleetView, nowMs: number): void {
     for (const [requestId, atMs] of this.#ended) {
@@ -126,12 +132,6 @@ export class InFlightAccount {
     if (!account) return noCorrection;
     const { booked, bookedBlocks, endedRequests, endedBlocks } = account;
     return { bookedRequests: booked.size, bookedBlocks, endedRequests, endedBlocks };
-  }
-
-  /** True when the last report of some instance lists the request. */
-  reported(requestId: string): boolean {
-    for (const account of this.#instances.values()) if (account.listed.has(requestId)) return true;
-    return false;
   }
 
   #report(status: InstanceStatus, nowMs: number): void {

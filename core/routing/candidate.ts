@@ -53,12 +53,12 @@ function inputOf(instance: InstanceView, correction: LoadCorrection, prefixBlock
 }
 
 /** Sequences there now, as far as we know: reported, less ended, plus booked. */
-export function sequencesOn(input: CandidateInput): number {
+export function sequencesOn(input: Pick<CandidateInput, 'running' | 'waiting' | 'endedRequests' | 'bookedRequests'>): number {
   return Math.max(0, input.running + input.waiting - input.endedRequests) + input.bookedRequests;
 }
 
 /** Blocks left when everything that waits or is booked has got its own. May be negative. */
-export function freeBlocksAfterDemand(input: CandidateInput): number {
+export function freeBlocksAfterDemand(input: Pick<CandidateInput, 'freeBlocks' | 'waitingBlocks' | 'bookedBlocks' | 'endedBlocks'>): number {
   return input.freeBlocks - input.waitingBlocks - input.bookedBlocks + input.endedBlocks;
 }
 

@@ -1,0 +1,249 @@
+// The queue of a pool: bounded, ordered, fair, and never starving anyone for ever.
+//
+// Continuations go first. The rest is served band by band (SLO class, then priority); within a band the flow (fairness
+// id) that has been given the fewest tokens is next; within a flow the earliest deadline, then the earliest arrival.
+// Every `agingMs` of waiting lifts a request by one class, and once it is in the first class by one priority: whatever
+// keeps arriving, it is served in the end. A full queue sheds its worst request, which may be the one that comes.
+import { classRank, type SloClass, sloClasses } from './slo.ts';
+
+export interface QueueItem {
+  readonly requestId: string;
+  readonly sloClass: SloClass;
+  /** Higher first. */
+  readonly priority: number;
+  readonly arrivalMs: number;
+  /** Orders requests of one flow. */
+  readonly startByMs: number;
+  /** Refused when still queued then; Infinity for a continuation. */
+  readonly expiresAtMs: number;
+  readonly fairnessId: string;
+  readonly continuation: boolean;
+  /** Tokens that its flow is charged with. */
+  readonly tokens: number;
+}
+
+export interface QueueLimits {
+  readonly maxItems: number;
+  /** Waiting that is worth one class, or one priority in the first class. */
+  readonly agingMs: number;
+  /** Flows whose share is remembered beside those that wait. At the limit the one that was idle longest starts anew. */
+  readonly maxIdleFlows: number;
+}
+
+/** Priorities beyond this, in either direction, count as this. */
+const prioritySpan = 1_000_000;
+
+interface Flow {
+  /** Tokens given to the flow, in the virtual time of all flows. */
+  served: number;
+  waiting: number;
+}
+
+interface Queued {
+  readonly item: QueueItem;
+  /** Not dispatched earlier: the router has just said that it fits nowhere. */
+  notBeforeMs: number;
+}
+
+export class AdmissionQueue {
+  readonly #limits: QueueLimits;
+  readonly #items = new Map<string, Queued>();
+  /** Least recently used first. */
+  readonly #flows = new Map<string, Flow>();
+  readonly #depths = new Map<SloClass, number>();
+  /** Share of the flow served last: where a flow that comes back starts. */
+  #virtualTime = 0;
+
+  constructor(limits: QueueLimits) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#items.size;
+  }
+
+  has(requestId: string): boolean {
+    return this.#items.has(requestId);
+  }
+
+  depth(sloClass: SloClass): number {
+    return this.#depths.get(sloClass) ?? 0;
+  }
+
+  /** Returns the request that had to go, if one had to. A request that is queued already stays where it is. */
+  add(item: QueueItem, notBeforeMs = 0): QueueItem | undefined {
+    if (this.#items.has(item.requestId)) return undefined;
+    this.#insert(item, notBeforeMs);
+    if (this.#items.size <= this.#limits.maxItems) return undefined;
+    const worst = [...this.#items.values()].map((queued) => queued.item).reduce((a, b) => (isWorse(a, b) ? a : b));
+    this.remove(worst.requestId);
+    return worst;
+  }
+
+  /** Back from the router without a place: its flow gets its tokens back. Never sheds: it had a place in the queue before. */
+  putBack(item: QueueItem, notBeforeMs: number): void {
+    if (this.#items.has(item.requestId)) return;
+    this.#insert(item, notBeforeMs);
+    if (!item.continuation) this.#flow(item.fairnessId).served -= item.tokens;
+  }
+
+  remove(requestId: string): QueueItem | undefined {
+    const queued = this.#items.get(requestId);
+    if (!queued) return undefined;
+    this.#items.delete(requestId);
+    const { sloClass, fairnessId } = queued.item;
+    this.#depths.set(sloClass, this.depth(sloClass) - 1);
+    this.#flow(fairnessId).waiting -= 1;
+    return queued.item;
+  }
+
+  clear(): void {
+    this.#items.clear();
+    this.#flows.clear();
+    this.#depths.clear();
+  }
+
+  /** Takes out every continuation and the next `room` others, at most `max` together, in the order in which they are to be served. */
+  take(room: number, max: number, nowMs: number): QueueItem[] {
+    const ready = [...this.#items.values()].filter((queued) => queued.notBeforeMs <= nowMs).map((queued) => queued.item);
+    const first = ready.filter((item) => item.continuation).sort(byArrival);
+    const taken = first.slice(0, max);
+    const wanted = Math.min(room, max - taken.length);
+    if (wanted > 0) {
+      const rest = ready.filter((item) => !item.continuation);
+      taken.push(...this.#fairOrder(rest, wanted, nowMs));
+    }
+    for (const { requestId } of taken) this.remove(requestId);
+    return taken;
+  }
+
+  /** 1 is next. Counts who is in a better band or has an earlier deadline in the same; fairness may still reorder a band. */
+  positionOf(requestId: string, nowMs: number): number {
+    const queued = this.#items.get(requestId);
+    if (!queued) return 0;
+    let position = 1;
+    for (const { item } of this.#items.values()) if (item !== queued.item && this.#isBefore(item, queued.item, nowMs)) position += 1;
+    return position;
+  }
+
+  expired(nowMs: number): QueueItem[] {
+    return [...this.#items.values()].map((queued) => queued.item).filter((item) => item.expiresAtMs <= nowMs);
+  }
+
+  /** When an item becomes ready that is not yet; undefined when all are. */
+  nextReadyMs(nowMs: number): number | undefined {
+    let next: number | undefined;
+    for (const { notBeforeMs } of this.#items.values()) {
+      if (notBeforeMs > nowMs && (next === undefined || notBeforeMs < next)) next = notBeforeMs;
+    }
+    return next;
+  }
+
+  #insert(item: QueueItem, notBeforeMs: number): void {
+    this.#items.set(item.requestId, { item, notBeforeMs });
+    this.#depths.set(item.sloClass, this.depth(item.sloClass) + 1);
+    const flow = this.#flow(item.fairnessId);
+    // A flow that was away may not save up its share.
+    if (flow.waiting === 0) flow.served = Math.max(flow.served, this.#virtualTime);
+    flow.waiting += 1;
+  }
+
+  /** Band after band, best first. Scans instead of sorting: a dispatch takes few of many. */
+  #fairOrder(items: readonly QueueItem[], count: number, nowMs: number): QueueItem[] {
+    const bands = new Map<number, QueueItem[]>();
+    for (const item of items) {
+      const band = this.#band(item, nowMs);
+      const known = bands.get(band);
+      if (known) known.push(item);
+      else bands.set(band, [item]);
+    }
+    const order: QueueItem[] = [];
+    for (const band of [...bands.keys()].sort((a, b) => a - b)) {
+      if (order.length >= count) break;
+      order.push(...this.#serveBand(bands.get(band)!, count - order.length));
+    }
+    return order;
+  }
+
+  #serveBand(band: readonly QueueItem[], count: number): QueueItem[] {
+    const flows = new Map<string, QueueItem[]>();
+    for (const item of band) {
+      const flow = flows.get(item.fairnessId);
+      if (flow) flow.push(item);
+      else flows.set(item.fairnessId, [item]);
+    }
+    const served: QueueItem[] = [];
+    while (served.length < count && flows.size > 0) {
+      const id = [...flows.keys()].reduce((a, b) => (this.#isServedLess(a, b) ? a : b));
+      const items = flows.get(id)!;
+      const item = takeEarliest(items);
+      if (items.length === 0) flows.delete(id);
+      const flow = this.#flow(id);
+      this.#virtualTime = Math.max(this.#virtualTime, flow.served);
+      flow.served += item.tokens;
+      served.push(item);
+    }
+    return served;
+  }
+
+  #isServedLess(a: string, b: string): boolean {
+    const [left, right] = [this.#flow(a).served, this.#flow(b).served];
+    return left < right || (left === right && a < b);
+  }
+
+  #isBefore(a: QueueItem, b: QueueItem, nowMs: number): boolean {
+    if (a.continuation !== b.continuation) return a.continuation;
+    if (a.continuation) return byArrival(a, b) < 0;
+    return (this.#band(a, nowMs) - this.#band(b, nowMs) || byDeadline(a, b)) < 0;
+  }
+
+  /** Lower is better: class first, then priority. */
+  #band(item: QueueItem, nowMs: number): number {
+    const lifts = Math.max(0, Math.floor((nowMs - item.arrivalMs) / this.#limits.agingMs));
+    const rank = classRank(item.sloClass);
+    const priority = Math.min(prioritySpan, Math.max(-prioritySpan, item.priority)) + Math.max(0, lifts - rank);
+    return Math.max(0, rank - lifts) * 4 * prioritySpan - priority;
+  }
+
+  #flow(fairnessId: string): Flow {
+    let flow = this.#flows.get(fairnessId);
+    if (flow) this.#flows.delete(fairnessId);
+    else flow = { served: this.#virtualTime, waiting: 0 };
+    this.#flows.set(fairnessId, flow);
+    if (this.#flows.size > this.#limits.maxIdleFlows + sloClasses.length) this.#forgetIdleFlow();
+    return flow;
+  }
+
+  #forgetIdleFlow(): void {
+    for (const [id, flow] of this.#flows) {
+      if (flow.waiting > 0) continue;
+      this.#flows.delete(id);
+      return;
+    }
+  }
+}
+
+/** Removes and returns the item with the earliest deadline. `items` is not empty; its order is lost. */
+function takeEarliest(items: QueueItem[]): QueueItem {
+  let best = 0;
+  for (let k = 1; k < items.length; k++) if (byDeadline(items[k]!, items[best]!) < 0) best = k;
+  const earliest = items[best]!;
+  items[best] = items.at(-1)!;
+  items.pop();
+  return earliest;
+}
+
+function byArrival(a: QueueItem, b: QueueItem): number {
+  return a.arrivalMs - b.arrivalMs || (a.requestId < b.requestId ? -1 : 1);
+}
+
+function byDeadline(a: QueueItem, b: QueueItem): number {
+  return a.startByMs - b.startByMs || byArrival(a, b);
+}
+
+/** The first to be shed: lowest class, then lowest priority, then latest; a continuation last of all. Age protects nobody here. */
+function isWorse(a: QueueItem, b: QueueItem): boolean {
+  if (a.continuation !== b.continuation) return b.continuation;
+  const order = classRank(a.sloClass) - classRank(b.sloClass) || b.priority - a.priority || byArrival(a, b);
+  return order > 0;
+}
