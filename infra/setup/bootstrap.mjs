@@ -122,6 +122,8 @@ export async function bootstrap(entry, args) {
       `Node ${process.version} is too old to begin with: ${minMajor} or later is needed (${neededMajor} comes with the dependencies).`,
     );
   }
+  // For "ready in": what a person has waited, the installing included.
+  process.env.SWITCHYARD_BEGAN_AT_MS = process.env.SWITCHYARD_BEGAN_AT_MS || String(Date.now());
   const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
   const reason = staleDependencies(lock, readIfThere(join(root, 'node_modules/.package-lock.json')));
   if (reason !== undefined) await install(reason);

@@ -15,8 +15,11 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Takes the lock, or returns the id of the process that holds it. A lock whose owner is gone is taken over. */
-export function tryLock(path: string): { release(): void } | { heldBy: number } {
+/**
+ * Takes the lock, or returns the id of the process that holds it. A lock whose owner is gone is taken over;
+ * `isOwner` says whether a living process with that id is the owner and not one that has its number by chance.
+ */
+export function tryLock(path: string, isOwner: (pid: number) => boolean = () => true): { release(): void } | { heldBy: number } {
   mkdirSync(dirname(path), { recursive: true });
   for (;;) {
     try {
@@ -26,7 +29,7 @@ export function tryLock(path: string): { release(): void } | { heldBy: number } 
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const owner = ownerOf(path);
-    if (owner !== undefined && isAlive(owner)) return { heldBy: owner };
+    if (owner !== undefined && isAlive(owner) && isOwner(owner)) return { heldBy: owner };
     rmSync(path, { force: true });
   }
 }

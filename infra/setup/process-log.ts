@@ -1,0 +1,106 @@
+// What a child process writes: kept in a file of bounded size, its last lines in memory for the message about a crash,
+// its errors passed on for the console.
+import { closeSync, mkdirSync, openSync, renameSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Readable } from 'node:stream';
+
+/** When the file is full it becomes `<id>.log.old`, replacing the one before: at most twice this is kept. */
+const maxFileBytes = 5 * 1024 * 1024;
+const tailLines = 20;
+const maxLineLength = 2_000;
+/** The same message of one process is told once within this. */
+const repeatMs = 60_000;
+/** Different messages remembered for that; beyond it all is forgotten and may be told again. */
+const maxRemembered = 200;
+
+export interface ProcessLog {
+  readonly path: string;
+  read(stream: Readable): void;
+  /** The last lines, oldest first. */
+  tail(): readonly string[];
+  /** Forgets the tail, for a new start of the process. */
+  restart(): void;
+  close(): void;
+}
+
+/** `onError` gets the message of an error-level line, each at most once a minute. */
+export function openProcessLog(path: string, onError: (message: string) => void): ProcessLog {
+  mkdirSync(dirname(path), { recursive: true });
+  let file = openSync(path, 'a');
+  let bytes = statSync(path).size;
+  let lines: string[] = [];
+  const told = new Map<string, number>();
+
+  function keep(line: string): void {
+    const text = line.length > maxLineLength ? `${line.slice(0, maxLineLength)}…` : line;
+    if (bytes > maxFileBytes) {
+      closeSync(file);
+      renameSync(path, `${path}.old`);
+      file = openSync(path, 'a');
+      bytes = 0;
+    }
+    bytes += writeSync(file, `${text}\n`);
+    lines.push(text);
+    if (lines.length > tailLines) lines.shift();
+    const message = errorOf(text);
+    if (message === undefined) return;
+    const now = Date.now();
+    if (now - (told.get(message) ?? 0) < repeatMs) return;
+    if (told.size >= maxRemembered) told.clear();
+    told.set(message, now);
+    onError(message);
+  }
+
+  return {
+    path,
+    read(stream) {
+      let rest = '';
+      stream.setEncoding('utf8');
+      stream.on('data', (text: string) => {
+        const parts = (rest + text).split('\n');
+        rest = parts.pop() ?? '';
+        for (const line of parts) if (line.trim() !== '') keep(line);
+        // A line without end is cut rather than collected for ever.
+        if (rest.length > maxLineLength) {
+          keep(rest);
+          rest = '';
+        }
+      });
+      stream.on('end', () => {
+        if (rest.trim() !== '') keep(rest);
+      });
+      stream.on('error', () => {});
+    },
+    tail: () => lines,
+    restart() {
+      lines = [];
+    },
+    close: () => closeSync(file),
+  };
+}
+
+const errorLevel = 50;
+
+/** The message of an error-level line of our own services' logs (JSON, level as pino numbers it). */
+export function errorOf(line: string): string | undefined {
+  if (!line.startsWith('{')) return undefined;
+  try {
+    const entry = JSON.parse(line) as { level?: unknown; msg?: unknown; message?: unknown; code?: unknown };
+    const isError = (typeof entry.level === 'number' && entry.level >= errorLevel) || entry.level === 'error' || entry.level === 'fatal';
+    if (!isError) return undefined;
+    const message = String(entry.msg ?? entry.message ?? 'error');
+    return typeof entry.code === 'string' ? `${message} (${entry.code})` : message;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The line of a crash that tells most: an error's own line rather than its stack. */
+export function tellingLine(tail: readonly string[]): string | undefined {
+  for (const line of tail.toReversed()) {
+    const message = errorOf(line);
+    if (message !== undefined) return message;
+  }
+  const error = tail.findLast((line) => /^\s*(?:Uncaught\s+)?(?:\w*Error|Error \[|error:|panic:|fatal)/i.test(line));
+  return (error ?? tail.findLast((line) => !/^\s*at |^\s*[}{]?\s*$|^Node\.js v/.test(line)))?.trim();
+}

@@ -1,0 +1,77 @@
+// `npm test`: provides the servers as `npm start` does, then runs every test and closes with a summary. Arguments go to
+// vitest: `npm test -- core` runs the tests below core; with `--project unit` no server is provided.
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { constants } from 'node:os';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import pc from 'picocolors';
+import { createProgress } from './progress.ts';
+import { ProvisionError, provide } from './provide.ts';
+import { closingLine, summarise, type TestReport } from './test-summary.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const reportPath = join(root, '.switchyard/test-report.json');
+const args = process.argv.slice(2);
+const neededPrograms = ['nats-server', 'redis-server', 'temporal'] as const;
+
+/** The folders of the programs that tests start, for the front of PATH. */
+async function provideServers(): Promise<string[]> {
+  const progress = createProgress();
+  try {
+    const folders: string[] = [];
+    for (const name of neededPrograms) {
+      const { path, version, from } = await provide(name, { progress });
+      progress.step(name, '').done(`${version} ${from}`);
+      folders.push(dirname(path));
+    }
+    return folders;
+  } finally {
+    progress.close();
+  }
+}
+
+function runVitest(path: string): Promise<number> {
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const child = spawn(process.execPath, [vitest, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, ...args], {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, PATH: path },
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  return new Promise((done) => {
+    child.on('error', (error) => {
+      process.stderr.write(`${error.message}\n`);
+      done(1);
+    });
+    child.on('exit', (code, signal) => done(signal ? 128 + constants.signals[signal] : (code ?? 1)));
+  });
+}
+
+function readReport(): TestReport | undefined {
+  try {
+    return JSON.parse(readFileSync(reportPath, 'utf8')) as TestReport;
+  } catch {
+    return undefined;
+  }
+}
+
+async function main(): Promise<number> {
+  mkdirSync(dirname(reportPath), { recursive: true });
+  rmSync(reportPath, { force: true });
+  const onlyUnit = args.some((arg) => /^--project[= ]?unit$/.test(arg)) || args.join(' ').includes('--project unit');
+  const folders = onlyUnit ? [] : await provideServers();
+  const code = await runVitest([...new Set(folders), process.env.PATH ?? ''].join(delimiter));
+  const summary = summarise(readReport(), code, root);
+  const closing = closingLine(summary);
+  process.stdout.write(`\n${summary.lines.join('\n')}\n${process.stdout.isTTY ? pc.bold(closing) : closing}\n`);
+  return code !== 0 ? code : summary.failed > 0 ? 1 : 0;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof ProvisionError)) throw error;
+  process.stderr.write(`\n${error.message}\n\n`);
+  process.stdout.write('0 passed, 1 failed\n');
+  process.exitCode = 1;
+}

@@ -1,0 +1,177 @@
+// Everything that `npm start` runs on this machine: servers, services, agents and the tracing UI, started in order of
+// need and stopped in the reverse order.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
+import { systemClock } from '../../lib/clock/system-clock.ts';
+import type { FleetConfig } from '../../lib/config/fleet.ts';
+import type { Bus } from '../../lib/ports/bus.ts';
+import { systemRng } from '../../lib/rng/system-rng.ts';
+import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
+import type { Instance } from './launcher.ts';
+import { isFree, PortTakenError } from './listening-port.ts';
+import { createProcessTable, type ProcessTable } from './process-table.ts';
+import type { Progress } from './progress.ts';
+import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
+import { createLauncher, type Launcher } from './serve-launcher.ts';
+import type { StartSettings } from './settings.ts';
+import { startServers } from './start-servers.ts';
+import { agentId, singleServices, startAgent, startService, waitUntilReady } from './start-services.ts';
+import { chooseTracing, type TracingChoice, type TracingUi } from './tracing-ui.ts';
+
+/** Services finish running streams within this at the end. */
+const serviceStopMs = 6_000;
+const serverStopMs = 5_000;
+/** An instance that is scaled in is empty by then. */
+const agentStopMs = 8_000;
+const uiNiceness = 10;
+
+export interface Supervised {
+  readonly run: RunFile;
+  readonly tracing: TracingChoice;
+  readonly instances: readonly Instance[];
+}
+
+export interface Supervisor {
+  /** @throws Error, ProvisionError or PortTakenError with a message for a person; what was started runs until `stop` */
+  start(): Promise<Supervised>;
+  /** `say` tells what is being stopped. */
+  stop(say: (text: string) => void): Promise<void>;
+  /** At once, in no order. */
+  kill(): void;
+}
+
+export function createSupervisor(settings: StartSettings, fleet: FleetConfig, progress: Progress): Supervisor {
+  let run: RunFile | undefined;
+  let bus: Bus | undefined;
+  let launcher: Launcher | undefined;
+  const table: ProcessTable = createProcessTable(settings, progress, saveRun);
+
+  function saveRun(): void {
+    if (run) writeRunFile(settings.stateFolder, { ...run, processes: table.list() });
+  }
+
+  async function start(): Promise<Supervised> {
+    if (settings.fresh)
+      for (const kept of ['nats', 'redis', 'temporal', 'instances.json']) rmSync(join(settings.stateFolder, kept), { recursive: true, force: true });
+    mkdirSync(settings.stateFolder, { recursive: true });
+    await requireFree('gateway', 'console');
+    const tracing = await prepareTracing();
+    const base = runFile(tracing);
+    run = base;
+    const servers = await startServers(settings, table, progress);
+    run = { ...base, addresses: servers.addresses, ...(servers.temporalUiUrl && { temporalUiUrl: servers.temporalUiUrl }) };
+    saveRun();
+    const env = serviceEnvironment(servers.addresses, tracing);
+    launcher = createLauncher({
+      fleet,
+      path: join(settings.stateFolder, 'instances.json'),
+      changed: saveRun,
+      agents: {
+        start: (instance) => startAgent(settings, table, instance, env),
+        stop: (instance) => table.stop([agentId(instance)], agentStopMs),
+      },
+    });
+    for (const name of singleServices) startService(settings, table, name, `${name}-1`, env);
+    for (const instance of launcher.instances()) startAgent(settings, table, instance, env);
+    const connected = await connectNatsBus({
+      servers: servers.addresses.NATS_URL as string,
+      identity: 'supervisor',
+      clock: systemClock,
+      rng: systemRng,
+      telemetry: createMemoryTelemetry(systemClock, { process: 'supervisor' }),
+    });
+    bus = connected;
+    launcher.serve(connected);
+    await servers.settled;
+    const ids = [...singleServices.map((name) => `${name}-1`), ...launcher.instances().map(agentId)];
+    await waitUntilReady(connected, table, ids, launcher.instances(), progress);
+    // Last, and with a lower priority: its start takes seconds of a processor that the services need first.
+    if (tracing.kind === 'ui') startUi(tracing.ui);
+    saveRun();
+    return { run: { ...(run as RunFile), processes: table.list() }, tracing, instances: launcher.instances() };
+  }
+
+  async function requireFree(...names: ('gateway' | 'console')[]): Promise<void> {
+    for (const name of names) {
+      const { port, flag, variable } = settings.ports[name];
+      if (!(await isFree(settings.host, port))) throw new PortTakenError(`the ${name}`, port, flag, variable);
+    }
+  }
+
+  async function prepareTracing(): Promise<TracingChoice> {
+    const choice = await chooseTracing(settings, { progress, env: settings.env });
+    if (choice.kind === 'none') {
+      progress.step('tracing UI', '').skipped(`none: ${choice.because}`);
+      return choice;
+    }
+    if (choice.kind !== 'ui') return choice;
+    for (const port of choice.ui.ports) {
+      if (await isFree(settings.host, port)) continue;
+      const { flag, variable } = settings.ports.tracingUi;
+      const because = new PortTakenError(`the tracing UI (${choice.ui.name})`, port, flag, variable).message;
+      progress.step('tracing UI', '').skipped(`none: ${because}`);
+      return { kind: 'none', because };
+    }
+    return choice;
+  }
+
+  function startUi(ui: TracingUi): void {
+    table.start({ id: ui.name, command: ui.command, args: ui.args, cwd: settings.root, env: { ...settings.env, ...ui.env }, niceness: uiNiceness });
+  }
+
+  function runFile(tracing: TracingChoice): RunFile {
+    return {
+      pid: process.pid,
+      startedAtMs: Date.now(),
+      embedded: false,
+      baseUrl: `http://${settings.host}:${settings.ports.gateway.port}/v1`,
+      consoleUrl: `http://${settings.host}:${settings.ports.console.port}`,
+      ...(tracing.kind === 'ui' && { tracingUiUrl: tracing.ui.url }),
+      addresses: {},
+      processes: [],
+    };
+  }
+
+  function serviceEnvironment(addresses: Readonly<Record<string, string>>, tracing: TracingChoice): NodeJS.ProcessEnv {
+    return {
+      ...settings.env,
+      ...addresses,
+      ...(tracing.kind === 'ui' && tracing.ui.exporter),
+      ...(tracing.kind === 'ui' && { SWITCHYARD_TRACING_UI: tracing.ui.url }),
+      ...(tracing.kind === 'none' && { OTEL_TRACES_EXPORTER: 'none' }),
+      SWITCHYARD_HOST: settings.host,
+      SWITCHYARD_CONFIG_DIR: settings.configFolder,
+      SWITCHYARD_GATEWAY_PORT: String(settings.ports.gateway.port),
+      SWITCHYARD_CONSOLE_PORT: String(settings.ports.console.port),
+    };
+  }
+
+  async function stop(say: (text: string) => void): Promise<void> {
+    const ids: readonly string[] = table.ids();
+    const fronts: string[] = ids.filter((id) => id === 'gateway-1' || id === 'console-1');
+    const backs = ['nats', 'redis', 'temporal', 'jaeger', 'zipkin'].filter((id) => ids.includes(id));
+    const middle = ids.filter((id) => !fronts.includes(id) && !backs.includes(id));
+    // New requests end first, then what serves them, then what that stands on.
+    if (fronts.length > 0) say('stopping the gateway and the console');
+    await table.stop(fronts, serviceStopMs);
+    if (middle.length > 0) say('stopping services and agents');
+    await launcher?.close();
+    await table.stop(middle, serviceStopMs);
+    await bus?.drain();
+    if (backs.length > 0) say('stopping servers');
+    await table.stop(backs, serverStopMs);
+    run = undefined;
+    removeRunFile(settings.stateFolder);
+    table.close();
+  }
+
+  return {
+    start,
+    stop,
+    kill() {
+      table.killAll();
+      removeRunFile(settings.stateFolder);
+    },
+  };
+}
