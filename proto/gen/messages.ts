@@ -378,6 +378,7 @@ export const KvFrame: Codec<KvFrame> = codec('KvFrame', switchyard.engine.v1.KvF
 export interface KvHave {
   blocks: readonly number[];
   refusal?: Refusal | null;
+  versions: readonly number[];
 }
 export const KvHave: Codec<KvHave> = codec('KvHave', switchyard.engine.v1.KvHave);
 
@@ -387,6 +388,7 @@ export interface KvHello {
   transferToken: string;
   stage: number;
   connection: number;
+  traceparent: string;
 }
 export const KvHello: Codec<KvHello> = codec('KvHello', switchyard.engine.v1.KvHello);
 
@@ -841,6 +843,7 @@ export interface SequenceState {
   cachedTokens: number;
   traceparent: string;
   promptTokens: number;
+  endReason: 'stop' | 'length';
 }
 export const SequenceState: Codec<SequenceState> = codec('SequenceState', switchyard.engine.v1.SequenceState);
 

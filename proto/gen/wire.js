@@ -3410,6 +3410,7 @@ export const switchyard = $root.switchyard = (() => {
                 KvHello.prototype.transferToken = "";
                 KvHello.prototype.stage = 0;
                 KvHello.prototype.connection = 0;
+                KvHello.prototype.traceparent = "";
 
                 KvHello.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -3426,6 +3427,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(24).uint32(message.stage);
                     if (message.connection != null && $Object.hasOwnProperty.call(message, "connection") && message.connection !== 0)
                         writer.uint32(32).uint32(message.connection);
+                    if (message.traceparent != null && $Object.hasOwnProperty.call(message, "traceparent") && message.traceparent !== "")
+                        writer.uint32(42).string(message.traceparent);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -3495,6 +3498,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.connection;
                                 continue;
                             }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.traceparent = value;
+                                else
+                                    delete message.traceparent;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -3534,6 +3546,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.connection != null)
                         if ($Number(object.connection) !== 0)
                             message.connection = object.connection >>> 0;
+                    if (object.traceparent != null)
+                        if (typeof object.traceparent !== "string" || object.traceparent.length)
+                            message.traceparent = $String(object.traceparent);
                     return message;
                 };
 
@@ -3550,6 +3565,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.transferToken = "";
                         object.stage = 0;
                         object.connection = 0;
+                        object.traceparent = "";
                     }
                     if (message.reservationId != null && $Object.hasOwnProperty.call(message, "reservationId"))
                         object.reservationId = message.reservationId;
@@ -3559,6 +3575,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.stage = message.stage;
                     if (message.connection != null && $Object.hasOwnProperty.call(message, "connection"))
                         object.connection = message.connection;
+                    if (message.traceparent != null && $Object.hasOwnProperty.call(message, "traceparent"))
+                        object.traceparent = message.traceparent;
                     return object;
                 };
 
@@ -3573,6 +3591,7 @@ export const switchyard = $root.switchyard = (() => {
 
                 const KvHave = function (properties) {
                     this.blocks = [];
+                    this.versions = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -3581,6 +3600,7 @@ export const switchyard = $root.switchyard = (() => {
 
                 KvHave.prototype.blocks = $util.emptyArray;
                 KvHave.prototype.refusal = null;
+                KvHave.prototype.versions = $util.emptyArray;
 
                 KvHave.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -3593,6 +3613,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(10).uint32s(message.blocks);
                     if (message.refusal != null && $Object.hasOwnProperty.call(message, "refusal"))
                         $root.switchyard.common.v1.Refusal.encode(message.refusal, writer.uint32(18).fork(), _depth + 1).ldelim();
+                    if (message.versions != null && message.versions.length)
+                        writer.uint32(26).uint32s(message.versions);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -3646,6 +3668,20 @@ export const switchyard = $root.switchyard = (() => {
                                 message.refusal = $root.switchyard.common.v1.Refusal.decode(reader, reader.size(), $undefined, _depth + 1, message.refusal);
                                 continue;
                             }
+                        case 3: {
+                                if (wireType === 2) {
+                                    if (!(message.versions && message.versions.length))
+                                        message.versions = [];
+                                    reader.uint32s(message.versions);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.versions && message.versions.length))
+                                    message.versions = [];
+                                message.versions.push(reader.uint32());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -3685,6 +3721,13 @@ export const switchyard = $root.switchyard = (() => {
                             throw $TypeError(".switchyard.engine.v1.KvHave.refusal: object expected");
                         message.refusal = $root.switchyard.common.v1.Refusal.fromObject(object.refusal, _depth + 1);
                     }
+                    if (object.versions) {
+                        if (!$Array.isArray(object.versions))
+                            throw $TypeError(".switchyard.engine.v1.KvHave.versions: array expected");
+                        message.versions = $Array(object.versions.length);
+                        for (let i = 0; i < object.versions.length; ++i)
+                            message.versions[i] = object.versions[i] >>> 0;
+                    }
                     return message;
                 };
 
@@ -3696,8 +3739,10 @@ export const switchyard = $root.switchyard = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
-                    if (options.arrays || options.defaults)
+                    if (options.arrays || options.defaults) {
                         object.blocks = [];
+                        object.versions = [];
+                    }
                     if (options.defaults)
                         object.refusal = null;
                     if (message.blocks && message.blocks.length) {
@@ -3707,6 +3752,11 @@ export const switchyard = $root.switchyard = (() => {
                     }
                     if (message.refusal != null && $Object.hasOwnProperty.call(message, "refusal"))
                         object.refusal = $root.switchyard.common.v1.Refusal.toObject(message.refusal, options, _depth + 1);
+                    if (message.versions && message.versions.length) {
+                        object.versions = $Array(message.versions.length);
+                        for (let j = 0; j < message.versions.length; ++j)
+                            object.versions[j] = message.versions[j];
+                    }
                     return object;
                 };
 
@@ -4323,6 +4373,7 @@ export const switchyard = $root.switchyard = (() => {
                 SequenceState.prototype.cachedTokens = 0;
                 SequenceState.prototype.traceparent = "";
                 SequenceState.prototype.promptTokens = 0;
+                SequenceState.prototype.endReason = "";
 
                 SequenceState.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -4365,6 +4416,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(130).string(message.traceparent);
                     if (message.promptTokens != null && $Object.hasOwnProperty.call(message, "promptTokens") && message.promptTokens !== 0)
                         writer.uint32(136).uint32(message.promptTokens);
+                    if (message.endReason != null && $Object.hasOwnProperty.call(message, "endReason") && message.endReason !== "")
+                        writer.uint32(146).string(message.endReason);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4561,6 +4614,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.promptTokens;
                                 continue;
                             }
+                        case 18: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.endReason = value;
+                                else
+                                    delete message.endReason;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4650,6 +4712,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.promptTokens != null)
                         if ($Number(object.promptTokens) !== 0)
                             message.promptTokens = object.promptTokens >>> 0;
+                    if (object.endReason != null)
+                        if (typeof object.endReason !== "string" || object.endReason.length)
+                            message.endReason = $String(object.endReason);
                     return message;
                 };
 
@@ -4687,6 +4752,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.cachedTokens = 0;
                         object.traceparent = "";
                         object.promptTokens = 0;
+                        object.endReason = "";
                     }
                     if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId"))
                         object.requestId = message.requestId;
@@ -4728,6 +4794,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.traceparent = message.traceparent;
                     if (message.promptTokens != null && $Object.hasOwnProperty.call(message, "promptTokens"))
                         object.promptTokens = message.promptTokens;
+                    if (message.endReason != null && $Object.hasOwnProperty.call(message, "endReason"))
+                        object.endReason = message.endReason;
                     return object;
                 };
 

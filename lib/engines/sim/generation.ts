@@ -1,0 +1,183 @@
+// One request on the simulated engine: the scheduler's sequence, and what its client wants to read of it.
+import { type Endpoint, limitsOf, type ParsedPrompt, parsePrompt } from '../../../core/engine/prompt.ts';
+import { outputLength, type Sequence, type SequenceSpec } from '../../../core/engine/sequence.ts';
+import { textOf, tokenTexts } from '../../../core/engine/vocabulary.ts';
+import { refusal } from '../../../core/errors/switchyard-error.ts';
+import { type Refusal, SequenceState, type Usage } from '../../../proto/gen/messages.ts';
+import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
+import { type AnswerText, answerText } from './openai-text.ts';
+
+export type SequenceFacts = Omit<SequenceState, 'outputTokenIds' | 'outputText' | 'cachedTokens' | 'promptTokens'>;
+
+export interface Generation {
+  readonly key: string;
+  readonly epoch: number;
+  readonly facts: SequenceFacts;
+  readonly stop: readonly string[];
+  readonly answer: AnswerText;
+  readonly sequence: Sequence;
+  /** Output text so far. */
+  text: string;
+  /** Tokens below this index are not told: the gateway has them. */
+  readonly fromIndex: number;
+  /** When the last token was produced, 0 before. */
+  lastTokenAtMs: number;
+  /** Ends the wait for the end of a pause's lease. */
+  cancelLease: () => void;
+  /** Called at the end of the step that the sequence is in. */
+  readonly atBoundary: (() => void)[];
+  /** What was confirmed to which reservation; a preemption makes it worthless. */
+  copy: { readonly reservationId: string; readonly preemptions: number; readonly sent: Map<number, number> } | undefined;
+}
+
+export function keyOf(requestId: string, epoch: number): string {
+  return `${requestId}@${epoch}`;
+}
+
+export function readBody(endpoint: string, body: Uint8Array): ParsedPrompt | Refusal {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8'));
+  } catch {
+    return refusal('invalid_json', 'the body is not JSON');
+  }
+  return parsePrompt(endpoint === 'completions' ? 'completions' : 'chat', parsed);
+}
+
+/** What a new or continued stream asks of the engine. */
+export function specOf(
+  model: string,
+  request: GenerateRequest,
+  prompt: ParsedPrompt,
+  contextTokens: number,
+): { spec: SequenceSpec; facts: SequenceFacts } {
+  const limits = limitsOf(model, prompt, contextTokens);
+  const bounded = request.maxOutputTokens > 0 && request.maxOutputTokens < limits.maxOutputTokens;
+  const endReason = bounded ? 'length' : limits.endReason;
+  const maxOutputTokens = bounded ? request.maxOutputTokens : limits.maxOutputTokens;
+  return {
+    spec: {
+      key: keyOf(request.requestId, request.epoch),
+      promptIds: prompt.tokenIds,
+      outputIds: request.resumeTokenIds,
+      maxOutputTokens,
+      endReason,
+      priority: request.priority,
+      arrivalMs: request.arrivalMs,
+      continues: request.resumeTokenIds.length > 0,
+    },
+    facts: {
+      requestId: request.requestId,
+      model,
+      endpoint: request.endpoint as Endpoint,
+      body: request.body,
+      promptTokenIds: prompt.tokenIds,
+      maxOutputTokens,
+      priority: request.priority,
+      arrivalMs: request.arrivalMs,
+      createdS: request.createdS,
+      clientStreams: request.clientStreams,
+      includeUsage: request.includeUsage,
+      gatewayId: request.gatewayId,
+      traceparent: request.traceparent,
+      endReason,
+    },
+  };
+}
+
+export function generationOf(
+  sequence: Sequence,
+  epoch: number,
+  facts: SequenceFacts,
+  stop: readonly string[],
+  text: string,
+  fromIndex: number,
+): Generation {
+  const answer = answerText({ ...facts, endpoint: facts.endpoint as Endpoint });
+  return {
+    key: sequence.key,
+    epoch,
+    facts,
+    stop,
+    answer,
+    sequence,
+    text,
+    fromIndex,
+    lastTokenAtMs: 0,
+    cancelLease: () => {},
+    atBoundary: [],
+    copy: undefined,
+  };
+}
+
+export function usageOf(generation: Generation): Usage {
+  const { sequence } = generation;
+  return { promptTokens: sequence.promptLength, outputTokens: outputLength(sequence), cachedTokens: sequence.cachedTokens };
+}
+
+export function encodeState(generation: Generation): Uint8Array {
+  const { sequence } = generation;
+  return SequenceState.encode({
+    ...generation.facts,
+    outputTokenIds: sequence.tokens.slice(sequence.promptLength),
+    outputText: generation.text,
+    cachedTokens: sequence.cachedTokens,
+    promptTokens: sequence.promptLength,
+  });
+}
+
+const nothing = new Uint8Array(0);
+
+/** The event of one new token; `finishReason` is what the scheduler says. A stop string ends the answer before itself. */
+export function speak(generation: Generation, tokenId: number, index: number, finishReason: '' | 'stop' | 'length'): EngineEvent {
+  const { answer, facts } = generation;
+  let piece = tokenTexts[tokenId] ?? '';
+  const before = generation.text.length;
+  generation.text += piece;
+  const stopAt = firstStop(generation.text, generation.stop, before);
+  if (stopAt !== undefined) {
+    generation.text = generation.text.slice(0, stopAt);
+    piece = generation.text.slice(before);
+    finishReason = 'stop';
+  }
+  let data = '';
+  if (facts.clientStreams) {
+    data = (index === 0 ? answer.roleChunk : '') + answer.tokenChunk(tokenId, stopAt === undefined ? undefined : piece);
+  }
+  return event(generation, index, [tokenId], piece, data, finishReason);
+}
+
+/** The tokens from `fromIndex` on that the sequence has already, in one event; or only its end. */
+export function speakAgain(generation: Generation, fromIndex: number, finishReason: '' | 'stop' | 'length'): EngineEvent {
+  const { answer, facts, sequence } = generation;
+  const tokenIds = sequence.tokens.slice(sequence.promptLength + fromIndex);
+  let data = '';
+  if (facts.clientStreams) {
+    if (fromIndex === 0 && tokenIds.length > 0) data = answer.roleChunk;
+    for (const id of tokenIds) data += answer.tokenChunk(id);
+  }
+  return event(generation, fromIndex, tokenIds, textOf(tokenIds), data, finishReason);
+}
+
+function event(generation: Generation, index: number, tokenIds: readonly number[], text: string, data: string, finishReason: string): EngineEvent {
+  const { answer, facts } = generation;
+  const base = { requestId: facts.requestId, epoch: generation.epoch, index, tokenIds, text, finishReason };
+  if (finishReason === '') return { ...base, data: data === '' ? nothing : Buffer.from(data), finalBody: nothing };
+  const usage = usageOf(generation);
+  return {
+    ...base,
+    data: facts.clientStreams ? Buffer.from(data + answer.finalChunks(finishReason, usage)) : nothing,
+    usage,
+    finalBody: facts.clientStreams ? nothing : Buffer.from(answer.finalBody(generation.text, finishReason, usage)),
+  };
+}
+
+/** Where the first stop string begins that ends after `before`. In a stream, what was sent of it cannot be taken back. */
+function firstStop(text: string, stops: readonly string[], before: number): number | undefined {
+  let first: number | undefined;
+  for (const stop of stops) {
+    const at = text.indexOf(stop, Math.max(0, before - stop.length + 1));
+    if (at >= 0 && (first === undefined || at < first)) first = at;
+  }
+  return first;
+}

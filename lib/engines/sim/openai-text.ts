@@ -1,0 +1,72 @@
+// The bytes that a simulated engine says: OpenAI chunks and bodies. One string per token: everything that repeats is
+// built once per sequence.
+import { crc32 } from 'node:zlib';
+import { tokenTexts } from '../../../core/engine/vocabulary.ts';
+import type { Usage } from '../../../proto/gen/messages.ts';
+
+export interface AnswerFacts {
+  readonly requestId: string;
+  readonly endpoint: 'chat' | 'completions';
+  readonly model: string;
+  /** Unix seconds. */
+  readonly createdS: number;
+  readonly body: Uint8Array;
+  readonly includeUsage: boolean;
+}
+
+/** JSON of every word's text, made once. */
+const tokenJson: readonly string[] = tokenTexts.map((text) => JSON.stringify(text));
+
+export interface AnswerText {
+  /** Before the first token; empty for completions. */
+  readonly roleChunk: string;
+  /** `text` when it is not the whole text of the token. */
+  tokenChunk(tokenId: number, text?: string): string;
+  /** Says why it ended; then usage, if asked for. The stream's end marker is the gateway's. */
+  finalChunks(finishReason: string, usage: Usage): string;
+  /** The whole answer for a client that does not stream. */
+  finalBody(text: string, finishReason: string, usage: Usage): string;
+}
+
+export function answerText(facts: AnswerFacts): AnswerText {
+  const chat = facts.endpoint === 'chat';
+  const head = {
+    id: `${chat ? 'chatcmpl' : 'cmpl'}-${facts.requestId}`,
+    object: chat ? 'chat.completion.chunk' : 'text_completion',
+    created: facts.createdS,
+    model: facts.model,
+    // Shows whether the client's bytes reached the engine untouched.
+    system_fingerprint: fingerprintOf(facts.body),
+  };
+  const opening = `data: ${JSON.stringify(head).slice(0, -1)}${facts.includeUsage ? ',"usage":null' : ''},"choices":[{"index":0,`;
+  const beforeText = chat ? `${opening}"delta":{"content":` : `${opening}"text":`;
+  const afterText = chat ? '},"logprobs":null,"finish_reason":null}]}\n\n' : ',"logprobs":null,"finish_reason":null}]}\n\n';
+
+  return {
+    roleChunk: chat ? `${opening}"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n` : '',
+    tokenChunk: (tokenId, text) => beforeText + (text === undefined ? tokenJson[tokenId]! : JSON.stringify(text)) + afterText,
+    finalChunks(finishReason, usage) {
+      const last = `${opening}${chat ? '"delta":{}' : '"text":""'},"logprobs":null,"finish_reason":${JSON.stringify(finishReason)}}]}\n\n`;
+      return facts.includeUsage ? `${last}data: ${JSON.stringify({ ...head, choices: [], usage: usageJson(usage) })}\n\n` : last;
+    },
+    finalBody(text, finishReason, usage) {
+      const said = chat ? { message: { role: 'assistant', content: text, refusal: null } } : { text };
+      const choice = { index: 0, ...said, logprobs: null, finish_reason: finishReason };
+      return JSON.stringify({ ...head, object: chat ? 'chat.completion' : 'text_completion', choices: [choice], usage: usageJson(usage) });
+    },
+  };
+}
+
+/** `sim-` and the CRC-32 of the body's bytes in hex. */
+export function fingerprintOf(body: Uint8Array): string {
+  return `sim-${crc32(body).toString(16).padStart(8, '0')}`;
+}
+
+function usageJson(usage: Usage) {
+  return {
+    prompt_tokens: usage.promptTokens,
+    completion_tokens: usage.outputTokens,
+    total_tokens: usage.promptTokens + usage.outputTokens,
+    prompt_tokens_details: { cached_tokens: usage.cachedTokens },
+  };
+}
