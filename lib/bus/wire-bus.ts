@@ -3,7 +3,7 @@
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Meta } from '../../proto/gen/messages.ts';
 import { recordedTopics } from '../contracts.ts';
-import type { Body, Bus, MessageContext, Subscription, Topic } from '../ports/bus.ts';
+import type { Body, Bus, MessageContext, Rpc, Subscription, Topic } from '../ports/bus.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { failureHeaders, traceHeaders, traceOf } from './envelope.ts';
@@ -11,7 +11,7 @@ import { type HandlerGroup, handlerGroup } from './handlers.ts';
 import { maxDrainMs, maxGathered, recordTimeoutMs } from './limits.ts';
 import { createQuestions } from './questions.ts';
 import { keysOf, subjectOf } from './subject.ts';
-import type { Listening, LogEntry, SendResult, StreamSpec, Wire, WireMessage } from './wire.ts';
+import type { Headers, Listening, LogEntry, SendResult, StreamSpec, Wire, WireMessage } from './wire.ts';
 
 type Enveloped = { meta?: Meta | null };
 
@@ -116,20 +116,28 @@ export function createWireBus(options: WireBusOptions): Bus {
       return rpc.answer.decode(answer.data);
     },
 
-    serve(rpc, keys, handler, given = {}) {
+    serve<Question extends Enveloped, Answer extends Enveloped>(
+      rpc: Rpc<Question, Answer>,
+      keys: readonly string[],
+      handler: (question: Question, context: MessageContext) => Body<Answer> | Promise<Body<Answer>>,
+      given: { group?: string } = {},
+    ) {
       const running = handlerGroup(rpc.pattern, telemetry);
-      const answer = (received: WireMessage, data: Uint8Array, headers?: Readonly<Record<string, string>>) => {
-        if (received.reply !== '') countUnsent(wire.send({ subject: received.reply, data, headers }), rpc.pattern);
-      };
       const listening = wire.listen(subjectOf(rpc.pattern, keys), given.group, (received) => {
         const opened = open(rpc.pattern, rpc.question, received);
-        if (!opened) return;
-        const [, { meta }] = opened;
-        running
-          .run(traceOf(received.headers), () => handler(...opened))
-          .then((body) => answer(received, seal({ message: rpc.answer }, body, meta.id, 0)))
-          .catch((thrown) => answer(received, new Uint8Array(), failureHeaders(thrown)));
+        if (opened) void running.run(traceOf(received.headers), () => answer(opened, received)).catch(() => {});
       });
+      async function answer([question, context]: [Question, MessageContext], { reply }: WireMessage): Promise<void> {
+        const send = (data: Uint8Array, headers?: Headers) => {
+          if (reply !== '') countUnsent(wire.send({ subject: reply, data, headers }), rpc.pattern);
+        };
+        try {
+          send(seal({ message: rpc.answer }, await handler(question, context), context.meta.id, 0));
+        } catch (thrown) {
+          send(new Uint8Array(), failureHeaders(thrown));
+          throw thrown;
+        }
+      }
       return subscription(listening, running);
     },
 

@@ -1,0 +1,66 @@
+// The bus in production: connects to NATS and puts wire-bus.ts on top.
+import { jetstream, jetstreamManager } from '@nats-io/jetstream';
+import { type ConnectionOptions, connect, type NatsConnection } from '@nats-io/transport-node';
+import type { Bus } from '../ports/bus.ts';
+import { type Clock, sleep } from '../ports/clock.ts';
+import type { Rng } from '../ports/rng.ts';
+import type { Telemetry } from '../ports/telemetry.ts';
+import { createNatsLog } from './nats-log.ts';
+import { createNatsWire } from './nats-wire.ts';
+import { createWireBus } from './wire-bus.ts';
+
+export interface NatsBusOptions {
+  /** For example nats://127.0.0.1:4222, or several separated by commas. */
+  readonly servers: string;
+  /** Sender in every message, and the connection's name at the server. */
+  readonly identity: string;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly telemetry: Telemetry;
+  readonly token?: string;
+  /** Gives up waiting for the first connection. Default: never. */
+  readonly signal?: AbortSignal;
+}
+
+const retryConnectMs = 250;
+/** Of the waiting for the first connection, one attempt in so many is logged. */
+const logEveryAttempts = 40;
+
+/** Waits until NATS is there, for ever unless `signal` aborts. @throws what the last attempt threw, after the abort */
+export async function connectNatsBus(options: NatsBusOptions): Promise<Bus> {
+  const { identity, clock, rng, telemetry } = options;
+  const connection = await connectPatiently(options);
+  telemetry.log.info('bus connected', { server: connection.getServer(), version: connection.info?.version });
+  const manager = await jetstreamManager(connection, { checkAPI: false });
+  const log = createNatsLog({ connection, client: jetstream(connection), manager, clock, telemetry });
+  return createWireBus({ wire: createNatsWire(connection, log, telemetry), identity, clock, telemetry, newId: () => rng.id('m-') });
+}
+
+async function connectPatiently(options: NatsBusOptions): Promise<NatsConnection> {
+  const settings: ConnectionOptions = {
+    servers: options.servers.split(',').map((server) => server.trim()),
+    name: options.identity,
+    ...(options.token === undefined ? {} : { token: options.token }),
+    // A server that was only restarting is found within a quarter of a second; many clients do not come at once.
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 150,
+    reconnectJitter: 100,
+    ignoreAuthErrorAbort: true,
+    // A connection that is open but dead is noticed after 15 s.
+    pingInterval: 5_000,
+    maxPingOut: 2,
+    timeout: 2_000,
+    // Stack traces captured for every request cost more than the request.
+    noAsyncTraces: true,
+  };
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await connect(settings);
+    } catch (thrown) {
+      if (options.signal?.aborted) throw thrown;
+      if (attempt % logEveryAttempts === 0)
+        options.telemetry.log.warn('bus not reachable, waiting for it', { servers: options.servers, error: String(thrown) });
+      await sleep(options.clock, retryConnectMs, options.signal);
+    }
+  }
+}
