@@ -132,10 +132,10 @@ export const activityPolicies: Readonly<Record<ActivityName, ActivityPolicy>> = 
   setCordon: undo,
   moveAway: { ...long, timeoutMs: 600_000 },
   checkScale: undo,
-  startInstance: undo,
+  startInstance: { ...undo, timeoutMs: 15_000 },
   awaitHealthy: { ...long, timeoutMs: 600_000 },
   confirmEmpty: undo,
-  stopInstance: undo,
+  stopInstance: { ...undo, timeoutMs: 15_000 },
   reportScaling: undo,
   recordApproval: record,
 };

@@ -1,0 +1,78 @@
+// What scalePool does to the world: starts and stops instances through whoever can, and waits for health.
+import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import type { ActivityImplementations } from '../../core/workflows/activities.ts';
+import * as contracts from '../../lib/contracts.ts';
+import { sleep } from '../../lib/ports/clock.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import { whileAlive } from '../alive.ts';
+import { askFleet, instanceIn, isGone } from '../ask-fleet.ts';
+import type { ActivitySettings } from '../settings.ts';
+
+type Names = 'checkScale' | 'startInstance' | 'awaitHealthy' | 'stopInstance' | 'reportScaling';
+
+const betweenLooksMs = 250;
+
+export function scalePoolActivities(ports: Ports, settings: ActivitySettings): Pick<ActivityImplementations, Names> {
+  const { bus, clock, telemetry } = ports;
+  const ended = telemetry.counter('switchyard_workflows_total');
+
+  async function healthyOf(instanceIds: readonly string[]): Promise<string[]> {
+    const view = await askFleet(ports, settings.askMs);
+    return instanceIds.filter((id) => instanceIn(view, id)?.health === 'healthy');
+  }
+
+  return {
+    async checkScale(_, plan) {
+      const view = await askFleet(ports, settings.askMs);
+      const present = view.instances.flatMap((instance) =>
+        instance.status?.pool === plan.pool && !isGone(instance) ? [instance.status.instanceId] : [],
+      );
+      const missing = plan.stopInstanceIds.filter((id) => !present.includes(id));
+      if (missing.length > 0) return { refusal: refusal('conditions_changed', `${missing.join(', ')} of pool ${plan.pool} no longer run`) };
+      const after = new Set([...present.filter((id) => !plan.stopInstanceIds.includes(id)), ...plan.startInstanceIds]).size;
+      if (after < plan.to) return { refusal: refusal('conditions_changed', `pool ${plan.pool} would have ${after} instances, not ${plan.to}`) };
+      return { refusal: null };
+    },
+
+    async startInstance(_, { plan, instanceId }) {
+      const { pool, epoch } = plan;
+      const options = { timeoutMs: settings.launchMs, id: `${plan.scaleId}-start-${instanceId}` };
+      const reply = await bus.request(contracts.startInstance, [], { pool, instanceId, epoch }, options);
+      return { refusal: reply.refusal ?? null };
+    },
+
+    async awaitHealthy(context, { instanceIds, untilMs }) {
+      let healthy: string[] = [];
+      const waitForAll = async () => {
+        while (!context.signal.aborted) {
+          // A tracker that does not answer is being replaced: look again.
+          healthy = await healthyOf(instanceIds).catch(() => healthy);
+          if (healthy.length === instanceIds.length || clock.now() >= untilMs) return;
+          await sleep(clock, betweenLooksMs, context.signal);
+        }
+      };
+      await whileAlive(clock, context, () => healthy, waitForAll());
+      return { healthy };
+    },
+
+    async stopInstance(_, { plan, instanceId }) {
+      const { pool, epoch } = plan;
+      const options = { timeoutMs: settings.launchMs, id: `${plan.scaleId}-stop-${instanceId}` };
+      try {
+        const reply = await bus.request(contracts.stopInstance, [instanceId], { pool, instanceId, epoch }, options);
+        return { refusal: reply.refusal ?? null };
+      } catch (thrown) {
+        // Nobody answers for an instance that an earlier attempt has stopped.
+        if (!(thrown instanceof SwitchyardError) || thrown.code !== 'no_responders') throw thrown;
+        if (!isGone(instanceIn(await askFleet(ports, settings.askMs), instanceId))) throw thrown;
+        return { refusal: null };
+      }
+    },
+
+    async reportScaling(_, { plan, outcome }) {
+      ended.add(1, { workflow: 'scalePool', outcome: outcome.outcome });
+      const { scaleId, pool } = plan;
+      bus.publish(contracts.scalingEnded, [], { scaleId, pool, ...outcome, atMs: clock.now() }, { id: scaleId });
+    },
+  };
+}
