@@ -178,3 +178,35 @@ export function isAsking(phase: Phase): boolean {
 export function isSpeaking(phase: Phase): boolean {
   return phase === 'streaming' || phase === 'opening' || phase === 'moving';
 }
+
+/** An ended stand-in for a request that is not known. */
+export const noRequest: RequestState = {
+  ...newRequest(
+    {
+      info: {
+        requestId: '',
+        pool: '',
+        model: '',
+        sloClass: 'standard',
+        priority: 0,
+        arrivalMs: 0,
+        queueDeadlineMs: 0,
+        ttftSloMs: 0,
+        tpotSloMs: 0,
+        promptTokens: 0,
+        maxOutputTokens: 0,
+        prefixHashes: [],
+        sessionId: '',
+        fairnessId: '',
+        keyId: '',
+        gatewayId: '',
+        traceparent: '',
+      },
+      streams: false,
+      continuationNeeds: [],
+    },
+    { stallMs: 0, firstTokenMs: 0, askAgainMs: 0, queueGraceMs: 0, recoverMs: 0, avoidMs: 0, maxFailovers: 0, maxHandOvers: 0 },
+  ),
+  phase: 'failed',
+  ending: { outcome: 'failed', code: 'unknown_request', message: '', retryAfterMs: 0, finishReason: '' },
+};

@@ -59,4 +59,6 @@ export interface Telemetry {
   counter(name: string): Counter;
   gauge(name: string): Gauge;
   histogram(name: string): Histogram;
+  /** All of this process's metrics in the Prometheus text format; absent where they are only recorded. */
+  metricsText?(): Promise<string>;
 }

@@ -1,0 +1,214 @@
+// The requests of this gateway: running ones with their actors, and a bounded list of recent ones that have ended.
+
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import { handOverReply } from '../../core/request/hand-over.ts';
+import { newRequest, type RequestEffect, type RequestMessage, type RequestState } from '../../core/request/request-state.ts';
+import { type ActorHost, hostActors } from '../../lib/actor/host.ts';
+import type { Body } from '../../lib/ports/bus.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { HandOverCommand, HandOverReply, RequestDone, RequestRow } from '../../proto/gen/messages.ts';
+import { requestActor, requestLimits } from './actor.ts';
+import type { GatewayConfig } from './config.ts';
+import type { DoneRecorder } from './done-recorder.ts';
+import type { Exchange } from './exchange.ts';
+import type { Meters } from './meters.ts';
+
+type Answer = Body<HandOverReply>;
+
+export interface Requests {
+  readonly size: number;
+  start(exchange: Exchange): void;
+  /** Told nothing when the request has ended. */
+  tell(requestId: string, message: RequestMessage): void;
+  tellAll(message: RequestMessage, which?: (state: RequestState) => boolean): void;
+  handOver(command: HandOverCommand, capabilities: readonly string[]): Answer;
+  handOverOutcome(requestId: string, migrationId: string): Answer;
+  rows(includeEnded: boolean): RequestRow[];
+  countByPool(): Map<string, number>;
+  ended(exchange: Exchange, state: RequestState): void;
+  /** Resolves when no request is running. */
+  empty(): Promise<void>;
+}
+
+interface Ended {
+  readonly row: RequestRow;
+  readonly state: RequestState;
+}
+
+export interface RequestsOptions {
+  readonly ports: Ports;
+  readonly config: GatewayConfig;
+  readonly meters: Meters;
+  readonly recorder: DoneRecorder;
+  readonly perform: (effect: RequestEffect, exchange: Exchange, state: RequestState) => void;
+}
+
+export function createRequests(options: RequestsOptions): Requests {
+  const { config, meters, recorder } = options;
+  const { clock, telemetry, identity } = options.ports;
+  const exchanges = new Map<string, Exchange>();
+  const recent = new Map<string, Ended>();
+  const limits = requestLimits(config);
+  let whenEmpty: (() => void)[] = [];
+
+  const host: ActorHost<RequestState, RequestMessage> = hostActors({
+    actor: requestActor,
+    clock,
+    telemetry,
+    perform(requestId, effect: RequestEffect) {
+      const exchange = exchanges.get(requestId);
+      const state = host.state(requestId);
+      if (exchange && state) options.perform(effect, exchange, state);
+    },
+  });
+
+  function tell(requestId: string, message: RequestMessage): void {
+    if (!exchanges.has(requestId)) return;
+    if (!host.tell(requestId, message)) telemetry.counter('switchyard_mailbox_full_total').add(1, { kind: 'request' });
+  }
+
+  function remember(requestId: string, ended: Ended): void {
+    recent.set(requestId, ended);
+    if (recent.size <= config.recentRequests) return;
+    for (const oldest of recent.keys()) {
+      recent.delete(oldest);
+      break;
+    }
+  }
+
+  /** The state of a running request, or the last one of a recent request. */
+  function lastState(requestId: string): RequestState | undefined {
+    return exchanges.has(requestId) ? host.state(requestId) : recent.get(requestId)?.state;
+  }
+
+  function answer(requestId: string, migrationId: string): Answer {
+    const state = lastState(requestId);
+    if (!state) return { outcome: 'unknown_request', epoch: 0, instanceId: '', refusal: refusal('unknown_request', `no request ${requestId} here`) };
+    const decided = handOverReply(state, migrationId);
+    if (decided) return decided;
+    return {
+      outcome: 'refused',
+      epoch: state.epoch,
+      instanceId: state.instanceId,
+      refusal: refusal('sequence_finished', `the request is ${state.phase}`),
+    };
+  }
+
+  return {
+    get size() {
+      return exchanges.size;
+    },
+    start(exchange) {
+      exchanges.set(exchange.requestId, exchange);
+      host.restore(exchange.requestId, newRequest(exchange.facts, limits));
+      tell(exchange.requestId, { type: 'begin' });
+    },
+    tell,
+    tellAll(message, which = () => true) {
+      for (const requestId of [...exchanges.keys()]) {
+        const state = host.state(requestId);
+        if (state && which(state)) tell(requestId, message);
+      }
+    },
+    handOver(command, capabilities) {
+      tell(command.requestId, { type: 'handOver', command, capabilities });
+      return answer(command.requestId, command.migrationId);
+    },
+    handOverOutcome(requestId, migrationId) {
+      tell(requestId, { type: 'handOverAsked', migrationId });
+      return answer(requestId, migrationId);
+    },
+    rows(includeEnded) {
+      const rows = [...exchanges.values()].map((exchange) => row(exchange, host.state(exchange.requestId)!, identity.id));
+      return includeEnded ? [...rows, ...[...recent.values()].map((ended) => ended.row)] : rows;
+    },
+    countByPool() {
+      const counts = new Map(config.fleet.pools.map((pool) => [pool.id, 0]));
+      for (const { facts } of exchanges.values()) counts.set(facts.info.pool, (counts.get(facts.info.pool) ?? 0) + 1);
+      return counts;
+    },
+    ended(exchange, state) {
+      const endMs = clock.now();
+      const { requestId } = exchange;
+      exchanges.delete(requestId);
+      host.stop(requestId);
+      remember(requestId, { row: row(exchange, state, identity.id), state: { ...state, log: { ids: [], text: '', length: state.log.length } } });
+      recorder.record(requestEnd(exchange, state, endMs, identity.id));
+      meters.ended(exchange, state, endMs);
+      endSpan(exchange, state);
+      if (exchanges.size > 0) return;
+      for (const resolve of whenEmpty) resolve();
+      whenEmpty = [];
+    },
+    empty() {
+      return exchanges.size === 0 ? Promise.resolve() : new Promise((resolve) => whenEmpty.push(resolve));
+    },
+  };
+}
+
+function row(exchange: Exchange, state: RequestState, gatewayId: string): RequestRow {
+  const { requestId, pool, model, arrivalMs, sloClass } = exchange.facts.info;
+  return {
+    requestId,
+    state: state.phase,
+    pool,
+    model,
+    instanceId: state.instanceId,
+    epoch: state.epoch,
+    tokens: state.log.length,
+    arrivalMs,
+    migrations: state.migrations,
+    failovers: state.failovers,
+    gatewayId,
+    traceId: exchange.span.traceId,
+    sloClass,
+    code: state.ending?.code ?? '',
+  };
+}
+
+/** What was produced is what is charged, also when the client left. */
+function requestEnd(exchange: Exchange, state: RequestState, endMs: number, gatewayId: string): Body<RequestDone> {
+  const { requestId, pool, model, keyId, promptTokens, arrivalMs, sloClass } = exchange.facts.info;
+  return {
+    requestId,
+    pool,
+    model,
+    keyId,
+    instanceId: state.instanceId,
+    epoch: state.epoch,
+    outcome: state.ending!.outcome,
+    code: state.ending!.code,
+    promptTokens: state.usage?.promptTokens ?? (state.log.length > 0 ? promptTokens : 0),
+    cachedTokens: state.usage?.cachedTokens ?? 0,
+    outputTokens: state.log.length,
+    arrivalMs,
+    firstTokenMs: state.firstTokenMs,
+    endMs,
+    migrations: state.migrations,
+    failovers: state.failovers,
+    sloClass,
+    gatewayId,
+    traceId: exchange.span.traceId,
+  };
+}
+
+function endSpan(exchange: Exchange, state: RequestState): void {
+  const { span, facts } = exchange;
+  const { outcome, code, finishReason, message } = state.ending!;
+  const ttftMs = state.firstTokenMs > 0 ? state.firstTokenMs - facts.info.arrivalMs : undefined;
+  span.set({
+    'switchyard.outcome': outcome,
+    'switchyard.code': code || undefined,
+    'switchyard.instance.id': state.instanceId || undefined,
+    'switchyard.epoch': state.epoch,
+    'switchyard.ttft_ms': ttftMs,
+    'gen_ai.response.time_to_first_chunk': ttftMs === undefined ? undefined : ttftMs / 1000,
+    'gen_ai.response.finish_reasons': finishReason || undefined,
+    'gen_ai.response.model': facts.info.model,
+    'gen_ai.usage.input_tokens': state.usage?.promptTokens ?? facts.info.promptTokens,
+    'gen_ai.usage.output_tokens': state.log.length,
+    'gen_ai.usage.cache_read.input_tokens': state.usage?.cachedTokens,
+  });
+  if (outcome === 'failed' || outcome === 'refused') span.fail(code || 'internal', message);
+  span.end();
+}
