@@ -14,7 +14,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const sources = ['core/errors', 'core/approval', 'core/workflows', 'lib/workflows/sandbox', 'workflows'];
 
 /**
- * Makes the bundle unless it is there already.
+ * Makes the bundle. The one in .switchyard/ is made only when the sources have changed.
  * @param file where to put it; empty: .switchyard/workflows-<hash>.js
  * @returns its path
  */
