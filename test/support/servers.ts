@@ -1,0 +1,185 @@
+// Real servers for tests: each on free loopback ports with data of its own, ready when the function returns, gone when
+// the test process is, however it ends.
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ProgramName } from '../../infra/setup/programs.ts';
+import type { Progress } from '../../infra/setup/progress.ts';
+import { provide } from '../../infra/setup/provide.ts';
+import { type Reaper, startReaper } from '../../infra/setup/reaper.ts';
+import { nats, redis } from '../../infra/setup/servers.ts';
+import { eventually } from './eventually.ts';
+
+export interface TestServer {
+  /** As the services' settings want it, for example nats://127.0.0.1:41000 */
+  readonly address: string;
+  readonly port: number;
+  /** Of the running process; a new one after `restart`. */
+  readonly pid: number;
+  /** SIGTERM, then removes the data. */
+  stop(): Promise<void>;
+  /** SIGKILL; the data stays. Resolves when the process is gone. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port and data, stopping it first when it runs. Resolves when it answers. */
+  restart(options?: { wipe?: boolean }): Promise<void>;
+  /** SIGSTOP: connections stay open and nothing answers. */
+  pause(): void;
+  resume(): void;
+}
+
+interface Plan {
+  readonly program: ProgramName;
+  readonly ports: readonly number[];
+  readonly address: string;
+  args(folder: string): string[];
+  ready(path: string): Promise<unknown>;
+}
+
+const readyWithinMs = 30_000;
+const run = promisify(execFile);
+const running = new Set<ChildProcess>();
+const folders = new Set<string>();
+let reaper: Reaper | undefined;
+
+process.once('exit', () => {
+  for (const child of running) signal(child, 'SIGKILL');
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+export async function startNats(): Promise<TestServer> {
+  const [port = 0] = await freePorts(1);
+  return startServer({
+    program: 'nats-server',
+    ports: [port],
+    address: `nats://127.0.0.1:${port}`,
+    args: (folder) => ['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', folder],
+    ready: () => nats.probe('127.0.0.1', port),
+  });
+}
+
+export async function startRedis(): Promise<TestServer> {
+  const [port = 0] = await freePorts(1);
+  return startServer({
+    program: 'redis-server',
+    ports: [port],
+    address: `redis://127.0.0.1:${port}`,
+    args: (folder) => ['--bind', '127.0.0.1', '--port', String(port), '--dir', folder, '--appendonly', 'yes', '--save', '', '--daemonize', 'no'],
+    ready: () => redis.probe('127.0.0.1', port),
+  });
+}
+
+/** With the namespace "default". `uiPort` follows `port`. */
+export async function startTemporal(): Promise<TestServer & { readonly uiPort: number }> {
+  const [port = 0, uiPort = 0, metricsPort = 0] = await freePorts(3);
+  const address = `127.0.0.1:${port}`;
+  const server = await startServer({
+    program: 'temporal',
+    ports: [port, uiPort, metricsPort],
+    address,
+    args: (folder) => [
+      ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--metrics-port', String(metricsPort)],
+      ...['--db-filename', join(folder, 'temporal.db'), '--log-level', 'error'],
+      ...['--dynamic-config-value', 'system.enableActivityEagerExecution=true'],
+    ],
+    // The port is open before the namespace is there.
+    ready: (path) => run(path, ['operator', 'namespace', 'describe', '--namespace', 'default', '--address', address], { timeout: 5_000 }),
+  });
+  return Object.assign(server, { uiPort });
+}
+
+async function startServer(plan: Plan): Promise<TestServer> {
+  const { path } = await provide(plan.program, { progress: silent });
+  const folder = mkdtempSync(join(tmpdir(), `switchyard-${plan.program}-`));
+  const logFile = join(folder, 'server.log');
+  const dataFolder = mkdtempSync(join(folder, 'data-'));
+  folders.add(folder);
+  let child = await start();
+
+  async function start(): Promise<ChildProcess> {
+    // A group of its own, so that Ctrl-C reaches the test first and the reaper can end all of it.
+    const started = spawn(path, plan.args(dataFolder), { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+    writeFileSync(logFile, '');
+    const keep = (part: Buffer) => writeFileSync(logFile, part, { flag: 'a' });
+    started.stdout?.on('data', keep);
+    started.stderr?.on('data', keep);
+    running.add(started);
+    reaper ??= startReaper();
+    if (started.pid !== undefined) reaper.add(started.pid);
+    started.once('exit', () => {
+      running.delete(started);
+      if (started.pid !== undefined) reaper?.drop(started.pid);
+      if (running.size > 0) return;
+      reaper?.dismiss();
+      reaper = undefined;
+    });
+    await eventually(`${plan.program} answers on ${plan.address}`, readyWithinMs, async () => {
+      if (started.exitCode !== null)
+        throw new Error(`${plan.program} exited with ${started.exitCode}:\n${readFileSync(logFile, 'utf8').slice(-2000)}`);
+      await plan.ready(path);
+      return { ok: true, seen: 'answer' };
+    });
+    return started;
+  }
+
+  async function end(how: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    signal(child, how);
+    // One that is paused or hangs does not hear SIGTERM.
+    const insist = setTimeout(() => signal(child, 'SIGKILL'), 5_000);
+    await ended;
+    clearTimeout(insist);
+  }
+
+  return {
+    address: plan.address,
+    port: plan.ports[0]!,
+    get pid() {
+      return child.pid!;
+    },
+    async stop() {
+      await end('SIGTERM');
+      rmSync(folder, { recursive: true, force: true });
+      folders.delete(folder);
+    },
+    kill: () => end('SIGKILL'),
+    async restart(options = {}) {
+      await end('SIGTERM');
+      if (options.wipe) {
+        rmSync(dataFolder, { recursive: true, force: true });
+        mkdirSync(dataFolder);
+      }
+      child = await start();
+    },
+    pause: () => signal(child, 'SIGSTOP'),
+    resume: () => signal(child, 'SIGCONT'),
+  };
+}
+
+function signal(child: ChildProcess, name: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, name);
+  } catch {
+    // Gone already.
+  }
+}
+
+/** Ports that nobody listens on. All are held at once while they are chosen, so that they differ. */
+async function freePorts(count: number): Promise<number[]> {
+  const holders = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      return server;
+    }),
+  );
+  const ports = holders.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(holders.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+const silentStep = { doing() {}, done() {}, skipped() {}, failed() {} };
+const silent: Progress = { step: () => silentStep, say() {}, close() {} };
