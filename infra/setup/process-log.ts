@@ -79,28 +79,25 @@ export function openProcessLog(path: string, onError: (message: string) => void)
   };
 }
 
-const errorLevel = 50;
-
-/** The message of an error-level line of our own services' logs (JSON, level as pino numbers it). */
+/** The message of an error-level line of our own services' logs (JSON, as lib/telemetry writes them), with its cause. */
 export function errorOf(line: string): string | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
-    const entry = JSON.parse(line) as { level?: unknown; msg?: unknown; message?: unknown; code?: unknown };
-    const isError = (typeof entry.level === 'number' && entry.level >= errorLevel) || entry.level === 'error' || entry.level === 'fatal';
-    if (!isError) return undefined;
-    const message = String(entry.msg ?? entry.message ?? 'error');
-    return typeof entry.code === 'string' ? `${message} (${entry.code})` : message;
+    const entry = JSON.parse(line) as { level?: unknown; message?: unknown; error?: unknown };
+    if (entry.level !== 'error' && entry.level !== 'fatal') return undefined;
+    const message = String(entry.message ?? 'error');
+    const cause = typeof entry.error === 'object' && entry.error !== null ? (entry.error as { message?: unknown }).message : entry.error;
+    return typeof cause === 'string' ? `${message}: ${cause.split('\n')[0]}` : message;
   } catch {
     return undefined;
   }
 }
 
-/** The line of a crash that tells most: an error's own line rather than its stack. */
+/** The line of a crash that tells most: an error's own line rather than its stack. Undefined: nothing looks like one. */
 export function tellingLine(tail: readonly string[]): string | undefined {
   for (const line of tail.toReversed()) {
     const message = errorOf(line);
     if (message !== undefined) return message;
   }
-  const error = tail.findLast((line) => /^\s*(?:Uncaught\s+)?(?:\w*Error|Error \[|error:|panic:|fatal)/i.test(line));
-  return (error ?? tail.findLast((line) => !/^\s*at |^\s*[}{]?\s*$|^Node\.js v/.test(line)))?.trim();
+  return tail.findLast((line) => /^\s*(?:Uncaught\s+)?(?:\w*Error\b|error:|panic:|fatal)/i.test(line))?.trim();
 }

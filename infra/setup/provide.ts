@@ -1,6 +1,6 @@
 // Provides a program that Switchyard runs beside its services: decides where it comes from (decide-source.ts) and
 // carries that out, telling each step. What is fetched or built goes into the cache, complete or not at all.
-import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { decideSource, type SourceStep } from './decide-source.ts';
 import { distributionPackage, downloadRelease, goInstall, mavenCopy } from './fetch-program.ts';
@@ -105,6 +105,7 @@ async function carryOutStep(program: Program, step: SourceStep, work: Work): Pro
   }
   const target = cachedPath(program, work.cache);
   mkdirSync(work.cache, { recursive: true });
+  removeScratch(program, work.cache);
   // Next to the target, so that the rename stays on one file system and is atomic.
   const scratch = mkdtempSync(join(work.cache, `.${program.name}-`));
   try {
@@ -115,6 +116,13 @@ async function carryOutStep(program: Program, step: SourceStep, work: Work): Pro
     return { ...provided, path: target };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** What an interrupted attempt has left: we hold the lock, so nobody is at work there. */
+function removeScratch(program: Program, cache: string): void {
+  for (const name of readdirSync(cache)) {
+    if (name.startsWith(`.${program.name}-`)) rmSync(join(cache, name), { recursive: true, force: true });
   }
 }
 

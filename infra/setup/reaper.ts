@@ -12,16 +12,16 @@ while read -r op pid; do
     bye) exit 0 ;;
   esac
 done
-for one in $pids; do kill -TERM -- "-$one" 2>/dev/null; done
+for one in $pids; do kill -s TERM -- "-$one" 2>/dev/null; done
 round=0
 while [ "$round" -lt 50 ]; do
   left=""
-  for one in $pids; do if kill -0 -- "-$one" 2>/dev/null; then left=yes; fi; done
+  for one in $pids; do if kill -s 0 -- "-$one" 2>/dev/null; then left=yes; fi; done
   [ -n "$left" ] || exit 0
   sleep 0.1
   round=$((round + 1))
 done
-for one in $pids; do kill -KILL -- "-$one" 2>/dev/null; done
+for one in $pids; do kill -s KILL -- "-$one" 2>/dev/null; done
 `;
 
 export interface Reaper {

@@ -1,8 +1,8 @@
 // One `npm start` with real servers: reads the fleet, starts the supervisor and says what is where.
-import { join, relative } from 'node:path';
-import { loadFleet } from '../../lib/config/load-config.ts';
+import { relative } from 'node:path';
 import { guideText } from './guide.ts';
 import { commandOf } from './listening-port.ts';
+import { loadFleet } from './load-fleet.ts';
 import type { Progress } from './progress.ts';
 import { leftBehind } from './run-file.ts';
 import type { StartSettings } from './settings.ts';
@@ -17,7 +17,7 @@ export interface Started {
 
 export function startLocal(settings: StartSettings, progress: Progress): Started {
   endLeftBehind(settings, progress);
-  const fleet = loadFleet(join(settings.configFolder, 'fleet.yaml'));
+  const fleet = loadFleet(settings.configFolder);
   const supervisor = createSupervisor(settings, fleet, progress);
   return {
     ready: supervisor.start().then(({ run, tracing, instances }) =>
