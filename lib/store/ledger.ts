@@ -55,6 +55,12 @@ function expire(ledger: Ledger, nowMs: number): void {
     if (atMs + settledMemoryMs > nowMs) break;
     ledger.settled.delete(requestId);
   }
+  tidy(ledger);
+}
+
+/** Leftovers of adding and subtracting fractions do not add up over the years. */
+function tidy(ledger: Ledger): void {
+  if (ledger.open.size === 0) ledger.reservedMicros = 0;
 }
 
 /** The bucket's capacity is applied at its next refill. */
@@ -79,7 +85,7 @@ export function reserve(ledger: Ledger, wanted: Reservation, nowMs: number): Res
   });
 
   if (limits.requestsPerMinute > 0 && requests!.level < 1) {
-    return refuse('requests', untilLevel(requests!, Math.min(1, limits.requestsPerMinute), limits.requestsPerMinute));
+    return refuse('requests', untilLevel(requests!, 1, limits.requestsPerMinute));
   }
   // A request larger than the whole bucket passes when the bucket is full and leaves a debt: it would never pass otherwise.
   const needed = Math.min(wanted.tokens, limits.tokensPerMinute);
@@ -110,6 +116,7 @@ export function settle(ledger: Ledger, requestId: string, used: { tokens: number
   if (ledger.tokens) ledger.tokens = { ...ledger.tokens, level: ledger.tokens.level - used.tokens };
   ledger.spentMicros += used.costMicros;
   ledger.settled.set(requestId, nowMs);
+  tidy(ledger);
 }
 
 /** What is left at `nowMs`. Unlimited is shown as 0 remaining and 0 until reset. */

@@ -1,0 +1,142 @@
+// The store in production: Redis. Key names are in this file, what must be atomic is in redis-scripts.ts.
+import type { Redis } from 'ioredis';
+import type { Clock } from '../ports/clock.ts';
+import type { LedgerLimits, LedgerState, ReserveResult, Store } from '../ports/store.ts';
+import type { Telemetry } from '../ports/telemetry.ts';
+import { settledMemoryMs } from './ledger.ts';
+import { maxListed, nextEpoch } from './limits.ts';
+import { openRedisConnection, runScript } from './redis-connection.ts';
+import * as scripts from './redis-scripts.ts';
+
+const entryPrefix = 'sy:entry:';
+const scanCount = 1_000;
+const readAtOnce = 500;
+
+const unlimited: LedgerLimits = { requestsPerMinute: 0, tokensPerMinute: 0, budgetMicros: 0 };
+
+export function connectRedisStore(options: { url: string; clock: Clock; telemetry: Telemetry }): Store {
+  const { clock } = options;
+  const connection = openRedisConnection(options);
+  const { operate } = connection;
+
+  const leaseKey = (name: string) => `sy:lease:${name}`;
+  const snapshotKey = (name: string) => `sy:snapshot:${name}`;
+  const logKey = (key: string) => `sy:log:${key}`;
+  /** Braces: all of one API key's entries lie in the same slot of a Redis cluster. */
+  const ledgerKeys = (keyId: string) => ['', ':open', ':amounts', ':settled'].map((part) => `sy:ledger:{${keyId}}${part}`);
+
+  async function runLedger(
+    redis: Redis,
+    operation: string,
+    keyId: string,
+    limits: LedgerLimits,
+    rest: readonly (string | number)[],
+  ): Promise<LedgerAnswer> {
+    const args = [operation, clock.now(), limits.requestsPerMinute, limits.tokensPerMinute, limits.budgetMicros, settledMemoryMs, ...rest];
+    return ledgerAnswer((await runScript(redis, scripts.ledger, ledgerKeys(keyId), args)) as string[]);
+  }
+
+  return {
+    get: (key) => operate('get', async (redis) => (await redis.getBuffer(entryPrefix + key)) ?? undefined),
+    set: (key, value, given) =>
+      operate('set', async (redis) => {
+        const bytes = asBuffer(value);
+        if (given?.ttlMs === undefined) await redis.set(entryPrefix + key, bytes);
+        else await redis.set(entryPrefix + key, bytes, 'PX', Math.max(1, Math.ceil(given.ttlMs)));
+      }),
+    delete: (key) =>
+      operate('delete', async (redis) => {
+        await redis.del(entryPrefix + key);
+      }),
+    list: (prefix) => operate('list', (redis) => list(redis, prefix)),
+
+    acquire: (name, owner, ttlMs) =>
+      operate('acquire', async (redis) => {
+        const nowMs = clock.now();
+        const epoch = await runScript(redis, scripts.acquireLease, [leaseKey(name)], [owner, ttlMs, nowMs, nextEpoch(0, nowMs)]);
+        return epoch === null ? undefined : { name, owner, epoch: Number(epoch) };
+      }),
+    renew: (lease, ttlMs) =>
+      operate('renew', async (redis) => {
+        const nowMs = clock.now();
+        return (await runScript(redis, scripts.keepLease, [leaseKey(lease.name)], [lease.owner, lease.epoch, nowMs, nowMs + ttlMs])) === 1;
+      }),
+    release: (lease) =>
+      operate('release', async (redis) => {
+        await runScript(redis, scripts.keepLease, [leaseKey(lease.name)], [lease.owner, lease.epoch, clock.now(), 0]);
+      }),
+
+    saveSnapshot: (name, epoch, value) =>
+      operate('saveSnapshot', async (redis) => (await runScript(redis, scripts.saveSnapshot, [snapshotKey(name)], [epoch, asBuffer(value)])) === 1),
+    loadSnapshot: (name) =>
+      operate('loadSnapshot', async (redis) => {
+        const [epoch, value] = await redis.hmgetBuffer(snapshotKey(name), 'epoch', 'value');
+        return epoch && value ? { epoch: Number(epoch.toString()), value } : undefined;
+      }),
+
+    reserve: (reservation) =>
+      operate('reserve', async (redis): Promise<ReserveResult> => {
+        const { keyId, requestId, tokens, costMicros, limits, ttlMs } = reservation;
+        const { outcome, retryAfterMs, state } = await runLedger(redis, 'reserve', keyId, limits, [requestId, tokens, costMicros, ttlMs]);
+        return outcome === 'ok' ? { ok: true, state } : { ok: false, exceeded: outcome, retryAfterMs, state };
+      }),
+    settle: (keyId, requestId, used) =>
+      operate('settle', async (redis) => {
+        await runLedger(redis, 'settle', keyId, unlimited, [requestId, used.tokens, used.costMicros]);
+      }),
+    ledger: (keyId, limits) => operate('ledger', async (redis) => (await runLedger(redis, 'read', keyId, limits, [])).state),
+
+    append: (key, value, given) =>
+      operate('append', async (redis) => {
+        await runScript(redis, scripts.appendLog, [logKey(key)], [asBuffer(value), given.max, Math.max(1, Math.ceil(given.ttlMs))]);
+      }),
+    readLog: (key) => operate('readLog', (redis) => redis.lrangeBuffer(logKey(key), 0, -1)),
+
+    connected: connection.connected,
+    close: connection.close,
+  };
+}
+
+/** SCAN finds every entry that was there the whole time, some twice; entries that come or go meanwhile may be missed. */
+async function list(redis: Redis, prefix: string): Promise<{ key: string; value: Uint8Array }[]> {
+  const pattern = `${(entryPrefix + prefix).replace(/[\\*?[\]]/g, '\\$&')}*`;
+  const found = new Set<string>();
+  let cursor = '0';
+  do {
+    const [next, keys] = await redis.scan(cursor, 'MATCH', pattern, 'COUNT', scanCount);
+    for (const key of keys) found.add(key);
+    cursor = next;
+  } while (cursor !== '0');
+  const keys = [...found].sort((a, b) => (a < b ? -1 : 1)).slice(0, maxListed);
+  const entries: { key: string; value: Uint8Array }[] = [];
+  for (let start = 0; start < keys.length; start += readAtOnce) {
+    const part = keys.slice(start, start + readAtOnce);
+    const values = await redis.mgetBuffer(part);
+    for (const [index, key] of part.entries()) {
+      const value = values[index];
+      if (value) entries.push({ key: key.slice(entryPrefix.length), value });
+    }
+  }
+  return entries;
+}
+
+interface LedgerAnswer {
+  readonly outcome: 'ok' | 'requests' | 'tokens' | 'budget';
+  readonly retryAfterMs: number;
+  readonly state: LedgerState;
+}
+
+function ledgerAnswer(answer: readonly string[]): LedgerAnswer {
+  const [retryAfterMs = 0, remainingRequests = 0, resetRequestsMs = 0, remainingTokens = 0, resetTokensMs = 0, spentMicros = 0, reservedMicros = 0] =
+    answer.slice(1).map(Number);
+  return {
+    outcome: answer[0] as LedgerAnswer['outcome'],
+    retryAfterMs,
+    state: { remainingRequests, resetRequestsMs, remainingTokens, resetTokensMs, spentMicros, reservedMicros },
+  };
+}
+
+/** The same bytes; ioredis would write another Uint8Array as text. */
+function asBuffer(value: Uint8Array): Buffer {
+  return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+}
