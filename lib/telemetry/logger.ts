@@ -18,8 +18,7 @@ export interface LoggerOptions {
 }
 
 export function createLogger(options: LoggerOptions): Logger {
-  const write = options.write;
-  const out: DestinationStream = write ? { write } : destination({ dest: 1, sync: true });
+  const out = options.write ? { write: options.write } : standardOutput();
   const stream: DestinationStream = options.format === 'json' ? out : { write: (line) => out.write(prettyLine(line)) };
   const logger = pino(
     {
@@ -42,6 +41,13 @@ export function createLogger(options: LoggerOptions): Logger {
     warn: (message, fields) => logger.warn(fields ?? {}, message),
     error: (message, fields) => logger.error(fields ?? {}, message),
   };
+}
+
+function standardOutput(): DestinationStream {
+  const out = destination({ dest: 1, sync: true });
+  // Whoever read the output is gone: the process goes on without being heard.
+  out.on('error', () => {});
+  return out;
 }
 
 const colors: Record<string, (text: string) => string> = { debug: pc.dim, info: pc.green, warn: pc.yellow, error: pc.red };
