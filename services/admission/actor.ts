@@ -1,0 +1,99 @@
+// The queue of one pool as an actor: key is the pool, and its owner holds the lease queue/<pool>. Deterministic: the
+// same messages at the same times give the same effects.
+import { noDrain } from '../../core/admission/drain-rate.ts';
+import { AdmissionQueue } from '../../core/admission/queue.ts';
+import { InFlightAccount } from '../../core/routing/account.ts';
+import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
+import { asked, done, left, reserved } from './asking.ts';
+import type { AdmissionConfig } from './config.ts';
+import { dispatch, routed, routeFailed } from './dispatching.ts';
+import { gainQueue, loseQueue, ownedElsewhere } from './owning.ts';
+import type { PoolEffect, PoolMessage, PoolState, Turn } from './pool-state.ts';
+import { nextWakeMs, passTime } from './waking.ts';
+
+export function queueActor(config: AdmissionConfig): Actor<PoolState, PoolMessage, PoolEffect> {
+  return {
+    kind: 'queue',
+    start: (pool, nowMs) => newPool(pool, config, nowMs),
+    step(state, message, nowMs) {
+      const turn: Turn = { state, nowMs, effects: [] };
+      take(turn, message);
+      dispatch(turn);
+      state.wakeAtMs = nextWakeMs(state, nowMs);
+      return [state, turn.effects];
+    },
+    wakeAt: (state) => state.wakeAtMs,
+    assertValid({ entries, parked, queue, ownerEpoch }) {
+      assert(queue.size <= entries.size, 'everything queued has an entry');
+      assert(parked.size <= entries.size, 'only known requests are waited for');
+      assert(ownerEpoch !== undefined || (entries.size === 0 && queue.size === 0), 'only the owner has a queue');
+    },
+  };
+}
+
+function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolState {
+  return {
+    pool,
+    config,
+    ownerEpoch: undefined,
+    view: undefined,
+    account: new InFlightAccount(),
+    queue: new AdmissionQueue({ maxItems: config.maxQueued, agingMs: config.agingMs, maxIdleFlows: config.maxIdleFlows }),
+    entries: new Map(),
+    parked: new Map(),
+    ended: new Map(),
+    batch: undefined,
+    batches: 0,
+    dispatchAtMs: nowMs,
+    routeFailures: 0,
+    drainRate: noDrain(nowMs),
+    saturation: 0,
+    sweepAtMs: nowMs,
+    wakeAtMs: undefined,
+  };
+}
+
+function take(turn: Turn, message: PoolMessage | Wake): void {
+  const { state, nowMs } = turn;
+  switch (message.type) {
+    case 'ask':
+      asked(turn, message);
+      break;
+    case 'reserved':
+      reserved(turn, message);
+      break;
+    case 'routed':
+      routed(turn, message);
+      break;
+    case 'routeFailed':
+      routeFailed(turn, message);
+      break;
+    case 'leave':
+      left(turn, message.requestId);
+      break;
+    case 'done':
+      done(turn, message.requestId);
+      break;
+    case 'view':
+      state.view = message.view;
+      state.account.reconcile(message.view, nowMs);
+      break;
+    case 'booked':
+      state.account.book(message.booking);
+      break;
+    case 'gained':
+      gainQueue(turn, message.epoch);
+      break;
+    case 'lost':
+      loseQueue(turn);
+      break;
+    case 'owner':
+      ownedElsewhere(turn, message.epoch);
+      break;
+    case 'configure':
+      state.config = message.config;
+      break;
+    case 'wake':
+      passTime(turn);
+  }
+}

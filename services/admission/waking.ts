@@ -1,0 +1,51 @@
+// What time does to the queue: questions are answered, deadlines pass, forgotten requests lapse.
+import { retryAfterMs } from '../../core/admission/drain-rate.ts';
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import { answerQueued, end, refuse } from './entries.ts';
+import type { PoolState, Turn } from './pool-state.ts';
+
+/** How often deadlines are looked at while there is anything to look at. */
+const sweepEveryMs = 100;
+
+export function passTime(turn: Turn): void {
+  const { state, nowMs } = turn;
+  for (const [requestId, { answerByMs }] of state.parked) {
+    if (answerByMs > nowMs) continue;
+    answerQueued(turn, requestId);
+  }
+  if (nowMs < state.sweepAtMs) return;
+  state.sweepAtMs = nowMs + sweepEveryMs;
+  for (const { requestId } of state.queue.expired(nowMs)) {
+    refuse(turn, requestId, refusal('queue_timeout', 'no room within the queue deadline', retryAfterMs(state.drainRate, state.queue.size, nowMs)));
+  }
+  for (const [requestId, entry] of state.entries) {
+    const silentMs = nowMs - entry.askedAtMs;
+    if (entry.phase === 'assigned') {
+      // The account goes on counting it; only the answer to a late question is forgotten.
+      if (silentMs >= state.config.assignedMs) state.entries.delete(requestId);
+    } else if (entry.phase !== 'routing' && !state.parked.has(requestId) && silentMs >= state.config.lapseMs) {
+      end(turn, requestId, 'left', refusal('client_left', 'nobody asked about the request any more'));
+    }
+  }
+  for (const [requestId, { atMs }] of state.ended) {
+    if (nowMs - atMs < state.config.endedMs) break;
+    state.ended.delete(requestId);
+  }
+}
+
+/** The earliest time at which something happens by itself. */
+export function nextWakeMs(state: PoolState, nowMs: number): number | undefined {
+  if (state.ownerEpoch === undefined) return undefined;
+  const times: number[] = [];
+  for (const { answerByMs } of state.parked.values()) {
+    times.push(answerByMs);
+    break;
+  }
+  if (state.entries.size > 0 || state.ended.size > 0) times.push(state.sweepAtMs);
+  if (state.queue.size > 0 && !state.batch) {
+    if (state.dispatchAtMs > nowMs) times.push(state.dispatchAtMs);
+    const readyMs = state.queue.nextReadyMs(nowMs);
+    if (readyMs !== undefined) times.push(readyMs);
+  }
+  return times.length > 0 ? Math.min(...times) : undefined;
+}
