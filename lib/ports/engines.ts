@@ -51,7 +51,11 @@ export type EngineStatus = Pick<
   | 'profile'
   | 'kvBytesPerToken'
   | 'maxContextTokens'
->;
+> & {
+  /** Totals since start: engine steps, and tokens computed that were not output (prompts, and what was computed again). */
+  readonly steps: number;
+  readonly tokensIn: number;
+};
 
 export interface EngineAdapter {
   readonly engine: InstanceStatus['engine'];

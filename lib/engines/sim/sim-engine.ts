@@ -44,6 +44,8 @@ export class SimEngine implements EngineAdapter {
   #stepDueMs = 0;
   #stepMs = 0;
   #tokensOut = 0;
+  #tokensIn = 0;
+  #steps = 0;
 
   /** @throws SwitchyardError `invalid_config` for an unknown profile or impossible sizes */
   constructor(options: SimEngineOptions) {
@@ -126,6 +128,8 @@ export class SimEngine implements EngineAdapter {
       profile: config.profile,
       kvBytesPerToken: config.kvBytesPerToken,
       maxContextTokens: config.maxContextTokens,
+      steps: this.#steps,
+      tokensIn: this.#tokensIn,
     };
   }
 
@@ -217,7 +221,9 @@ export class SimEngine implements EngineAdapter {
       }
       if (index >= generation.fromIndex) events.push(event);
     }
-    for (const { sequence } of plan.items) {
+    this.#steps++;
+    for (const { sequence, tokens } of plan.items) {
+      if (tokens > 1) this.#tokensIn += tokens;
       const generation = this.generations.get(sequence.key);
       if (generation) runAll(generation.atBoundary);
     }

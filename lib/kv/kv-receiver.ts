@@ -1,0 +1,158 @@
+// The receiving end of KV transfers between agents: checks who sends, checks every piece, and says what is still missing
+// when the sender believes that it is done. What the blocks are for is the engine's business.
+import { crc32 } from 'node:zlib';
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import { type KvCommit, KvFrame, type KvHello, type KvPiece, type Refusal } from '../../proto/gen/messages.ts';
+import type { Cancel, Clock } from '../ports/clock.ts';
+import type { StageTarget } from '../ports/engines.ts';
+import type { Connection, Listener, Net } from '../ports/net.ts';
+import type { Span, Telemetry } from '../ports/telemetry.ts';
+
+export interface KvReceiverOptions {
+  readonly net: Net;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly host: string;
+  readonly port: number;
+  /** Reservation ids are unique over all instances of an agent. */
+  readonly find: (reservationId: string, transferToken: string) => { target: StageTarget; instanceId: string } | Refusal;
+}
+
+/** Largest frame: a piece is far smaller, the state of a long prompt may not be. */
+export const maxKvFrameBytes = 64 * 1024 * 1024;
+/** A commit may overtake pieces on other connections: it waits this long for them. */
+const commitGraceMs = 300;
+/** A connection that does not say what it is for is closed. */
+const helloWithinMs = 5000;
+/** Connections at once; further ones are closed. */
+const maxConnections = 1024;
+
+/** One stage of one reservation, over all its connections. */
+interface Session {
+  readonly target: StageTarget;
+  readonly connections: Set<Connection>;
+  readonly span: Span;
+  pending: { commit: KvCommit; connection: Connection; cancel: Cancel } | undefined;
+  corrupt: boolean;
+  failed: Refusal | undefined;
+  bytes: number;
+}
+
+/** @throws SwitchyardError `port_taken` */
+export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
+  const { clock, telemetry } = options;
+  const sessions = new Map<string, Session>();
+  const bytesReceived = telemetry.counter('switchyard_kv_bytes_total');
+  const checksFailed = telemetry.counter('switchyard_kv_checks_failed_total');
+  let connections = 0;
+
+  function join(hello: KvHello, connection: Connection): Session | Refusal {
+    const found = options.find(hello.reservationId, hello.transferToken);
+    if ('code' in found) return found;
+    const key = `${hello.reservationId}#${hello.stage}`;
+    let session = sessions.get(key);
+    if (!session) {
+      const span = telemetry.start('kv.receive', {
+        kind: 'server',
+        parent: hello.traceparent ? { traceparent: hello.traceparent } : undefined,
+        attributes: { 'switchyard.reservation.id': hello.reservationId, 'switchyard.stage': hello.stage, 'switchyard.instance.id': found.instanceId },
+      });
+      session = { target: found.target, connections: new Set(), span, pending: undefined, corrupt: false, failed: undefined, bytes: 0 };
+      sessions.set(key, session);
+    }
+    session.connections.add(connection);
+    const joined = session;
+    connection.onClose(() => {
+      joined.connections.delete(connection);
+      // Nothing more comes on this one: what a commit waits for may have been lost with it.
+      if (joined.pending) answer(joined);
+      if (joined.connections.size > 0 || sessions.get(key) !== joined) return;
+      sessions.delete(key);
+      joined.span.set({ 'switchyard.bytes': joined.bytes });
+      joined.span.end();
+    });
+    return session;
+  }
+
+  function take(session: Session, piece: KvPiece): void {
+    session.bytes += piece.payload.length;
+    bytesReceived.add(piece.payload.length, { direction: 'in' });
+    if (crc32(piece.payload) !== piece.crc) {
+      session.corrupt = true;
+      checksFailed.add(1);
+      telemetry.log.warn('KV piece refused, its checksum is wrong', { block: piece.block, offset: piece.offset });
+    } else session.failed ??= session.target.write(piece);
+    if (session.pending) consider(session);
+  }
+
+  /** Answers a waiting commit as soon as it is complete or cannot become so. */
+  function consider(session: Session): void {
+    const { commit } = session.pending!;
+    if (session.corrupt || session.failed || session.connections.size <= 1) {
+      answer(session);
+      return;
+    }
+    const outcome = session.target.commit(commit.versions, commit.last, commit.state);
+    if ('code' in outcome || outcome.missing.length === 0) reply(session, outcome);
+  }
+
+  function answer(session: Session): void {
+    const { commit } = session.pending!;
+    reply(session, session.failed ?? session.target.commit(commit.versions, commit.last, commit.state));
+  }
+
+  function reply(session: Session, outcome: { missing: readonly number[] } | Refusal): void {
+    const { connection, cancel, commit } = session.pending!;
+    cancel();
+    session.pending = undefined;
+    const failed =
+      'code' in outcome ? outcome : session.corrupt && outcome.missing.length > 0 ? refusal('corrupt_kv', 'pieces arrived damaged') : null;
+    session.corrupt = false;
+    session.failed = undefined;
+    if (failed) session.span.event('refused', { 'switchyard.code': failed.code });
+    else session.span.event('committed', { 'switchyard.blocks': commit.versions.length });
+    connection.send(KvFrame.encode({ result: { refusal: failed, missing: 'missing' in outcome ? outcome.missing : [] } }));
+  }
+
+  function accept(connection: Connection): void {
+    if (connections >= maxConnections) {
+      connection.close();
+      return;
+    }
+    connections++;
+    let session: Session | undefined;
+    const cancelHello = clock.after(helloWithinMs, () => connection.close());
+    connection.onClose(() => {
+      connections--;
+      cancelHello();
+    });
+    connection.onFrame((bytes) => {
+      let frame: KvFrame;
+      try {
+        frame = KvFrame.decode(bytes);
+      } catch {
+        connection.close();
+        return;
+      }
+      if (!session) {
+        cancelHello();
+        const joined = frame.hello ? join(frame.hello, connection) : refusal('invalid_request', 'a KV connection begins with hello');
+        if ('code' in joined) {
+          connection.send(KvFrame.encode({ have: { blocks: [], versions: [], refusal: joined } }));
+          return;
+        }
+        session = joined;
+        const have = joined.target.have();
+        connection.send(KvFrame.encode({ have: { blocks: have.map(({ block }) => block), versions: have.map(({ version }) => version) } }));
+      } else if (frame.piece) take(session, frame.piece);
+      else if (frame.commit) {
+        session.pending?.cancel();
+        const waiting = session;
+        session.pending = { commit: frame.commit, connection, cancel: clock.after(commitGraceMs, () => answer(waiting)) };
+        consider(session);
+      }
+    });
+  }
+
+  return options.net.listen('kv', { host: options.host, port: options.port, maxFrameBytes: maxKvFrameBytes }, accept);
+}

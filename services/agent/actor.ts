@@ -1,0 +1,162 @@
+// One actor per instance: which streams it serves for which link, under which epoch. It decides what a repeated, late or
+// outdated OpenStream means; the engine does the work. The step of an event that ends nothing changes no state.
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
+import type { EngineEvent } from '../../lib/ports/engines.ts';
+import type { CancelStream, OpenStream, Refusal, StreamEvent } from '../../proto/gen/messages.ts';
+
+export interface OpenedStream {
+  readonly requestId: string;
+  readonly epoch: number;
+  readonly link: number;
+  /** The gateway's number, unique within the link. */
+  readonly stream: number;
+}
+
+export interface InstanceState {
+  readonly instanceId: string;
+  readonly accepting: boolean;
+  /** By request id. */
+  readonly streams: ReadonlyMap<string, OpenedStream>;
+  /** Newest epoch seen of each request, ended ones included; the oldest are forgotten. */
+  readonly newestEpoch: ReadonlyMap<string, number>;
+}
+
+export type InstanceMessage =
+  | { readonly type: 'open'; readonly link: number; readonly open: OpenStream }
+  | { readonly type: 'cancel'; readonly link: number; readonly cancel: CancelStream }
+  | { readonly type: 'link_closed'; readonly link: number }
+  | { readonly type: 'events'; readonly events: readonly EngineEvent[] }
+  | { readonly type: 'released'; readonly requestId: string; readonly epoch: number }
+  | { readonly type: 'stop_accepting' }
+  | { readonly type: 'end_all'; readonly error: Refusal };
+
+/** Why a stream is over. */
+export type EndReason = 'finished' | 'error' | 'released' | 'link_closed' | CancelStream['reason'];
+
+export type InstanceEffect =
+  | { readonly type: 'engine_open'; readonly open: OpenStream }
+  | { readonly type: 'engine_cancel'; readonly requestId: string; readonly epoch: number }
+  | { readonly type: 'send'; readonly link: number; readonly events: readonly StreamEvent[] }
+  | { readonly type: 'ended'; readonly requestId: string; readonly epoch: number; readonly why: EndReason }
+  | { readonly type: 'report' };
+
+type Step = readonly [InstanceState, readonly InstanceEffect[]];
+
+/** Requests whose newest epoch is remembered after their end. */
+const maxRemembered = 1024;
+const nothing: readonly InstanceEffect[] = [];
+const noBytes = new Uint8Array(0);
+
+export const instanceActor: Actor<InstanceState, InstanceMessage, InstanceEffect> = {
+  kind: 'instance',
+  start: (instanceId) => ({ instanceId, accepting: true, streams: new Map(), newestEpoch: new Map() }),
+  step,
+  wakeAt: () => undefined,
+  assertValid(state) {
+    // Only the newest stream is looked at: the others were when they were.
+    const last = [...state.newestEpoch.keys()].at(-1);
+    const stream = last === undefined ? undefined : state.streams.get(last);
+    assert(!stream || stream.epoch === state.newestEpoch.get(stream.requestId), 'a stream speaks under the newest epoch of its request');
+    assert(state.newestEpoch.size <= maxRemembered + state.streams.size, 'remembered epochs are bounded');
+  },
+};
+
+function step(state: InstanceState, message: InstanceMessage | Wake): Step {
+  switch (message.type) {
+    case 'open':
+      return open(state, message.link, message.open);
+    case 'cancel': {
+      const { requestId, epoch, reason } = message.cancel;
+      const stream = state.streams.get(requestId);
+      if (stream?.epoch !== epoch || stream.link !== message.link) return [state, nothing];
+      return end(state, [stream], reason);
+    }
+    case 'link_closed':
+      return end(
+        state,
+        [...state.streams.values()].filter((stream) => stream.link === message.link),
+        'link_closed',
+      );
+    case 'events':
+      return speak(state, message.events);
+    case 'released': {
+      const stream = state.streams.get(message.requestId);
+      if (stream?.epoch !== message.epoch) return [state, nothing];
+      return end(state, [stream], 'released');
+    }
+    case 'stop_accepting':
+      return state.accepting ? [{ ...state, accepting: false }, [{ type: 'report' }]] : [state, nothing];
+    case 'end_all': {
+      const streams = [...state.streams.values()];
+      const [next, effects] = end(state, streams, 'error');
+      return [next, [...streams.map(({ link, stream, epoch }) => tellError(link, stream, epoch, message.error)), ...effects]];
+    }
+    case 'wake':
+      return [state, nothing];
+  }
+}
+
+function open(state: InstanceState, link: number, wanted: OpenStream): Step {
+  const { requestId, epoch, stream } = wanted;
+  const newest = state.newestEpoch.get(requestId);
+  // A repeat: the stream is open, or has ended and said so.
+  if (newest === epoch) return [state, nothing];
+  if (newest !== undefined && epoch < newest) {
+    return [state, [tellError(link, stream, epoch, refusal('stale_epoch', `${requestId} is at epoch ${newest} here`))]];
+  }
+  if (!state.accepting) return [state, [tellError(link, stream, epoch, refusal('draining', 'this instance is stopping', 100))]];
+  const before = state.streams.get(requestId);
+  const [cleared, endings] = before ? end(state, [before], 'superseded') : [state, nothing];
+  const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream });
+  return [{ ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) }, [...endings, { type: 'engine_open', open: wanted }]];
+}
+
+function remember(state: InstanceState, requestId: string, epoch: number, streams: ReadonlyMap<string, OpenedStream>): Map<string, number> {
+  const newest = new Map(state.newestEpoch);
+  newest.delete(requestId);
+  newest.set(requestId, epoch);
+  for (const known of newest.keys()) {
+    if (newest.size <= maxRemembered) break;
+    if (!streams.has(known)) newest.delete(known);
+  }
+  return newest;
+}
+
+function speak(state: InstanceState, events: readonly EngineEvent[]): Step {
+  const byLink = new Map<number, StreamEvent[]>();
+  const endings: InstanceEffect[] = [];
+  let streams: Map<string, OpenedStream> | undefined;
+  for (const { requestId, ...said } of events) {
+    const stream = state.streams.get(requestId);
+    if (stream?.epoch !== said.epoch) continue;
+    const line = byLink.get(stream.link);
+    const event = { ...said, stream: stream.stream };
+    if (line) line.push(event);
+    else byLink.set(stream.link, [event]);
+    if (said.finishReason === '' && !said.error) continue;
+    streams ??= new Map(state.streams);
+    streams.delete(requestId);
+    endings.push({ type: 'ended', requestId, epoch: said.epoch, why: said.error ? 'error' : 'finished' });
+  }
+  const sends: InstanceEffect[] = [];
+  for (const [link, line] of byLink) sends.push({ type: 'send', link, events: line });
+  return [streams ? { ...state, streams } : state, endings.length > 0 ? [...sends, ...endings] : sends];
+}
+
+/** Ends streams without a word to their gateway. */
+function end(state: InstanceState, ending: readonly OpenedStream[], why: EndReason): Step {
+  if (ending.length === 0) return [state, nothing];
+  const streams = new Map(state.streams);
+  const effects: InstanceEffect[] = [];
+  for (const { requestId, epoch } of ending) {
+    streams.delete(requestId);
+    effects.push({ type: 'engine_cancel', requestId, epoch }, { type: 'ended', requestId, epoch, why });
+  }
+  return [{ ...state, streams }, effects];
+}
+
+function tellError(link: number, stream: number, epoch: number, error: Refusal): InstanceEffect {
+  const event: StreamEvent = { stream, epoch, index: 0, tokenIds: [], text: '', data: noBytes, finishReason: '', finalBody: noBytes, error };
+  return { type: 'send', link, events: [event] };
+}

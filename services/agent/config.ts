@@ -1,0 +1,43 @@
+// Settings of the agent.
+import { z } from 'zod';
+import { fleetSchema } from '../../lib/config/fleet.ts';
+
+const placed = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}\/[a-z0-9][a-z0-9-]{0,60}$/, 'pool/instance, for example chat/chat-1');
+
+export const agentSchema = z
+  .strictObject({
+    host: z.string().default('127.0.0.1').describe('address that token link and KV listener bind to'),
+    advertise: z.string().default('').describe('host name that others connect to; empty: the same as host'),
+    linkPort: z.int().min(0).max(65_535).default(0).describe('port of the token link; 0 takes a free one'),
+    kvPort: z.int().min(0).max(65_535).default(0).describe('port of the KV listener; 0 takes a free one'),
+    instances: z
+      .union([z.string(), z.array(z.string())])
+      .default([])
+      .transform((value) => (typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value).filter((part) => part !== ''))
+      .pipe(z.array(placed).max(1000))
+      .describe('engines to run from the start, as pool/instance; a text lists them with commas'),
+    launcher: z.boolean().default(false).describe('start and stop engines in this process when asked'),
+    maxInstances: z.int().min(1).max(1000).default(64).describe('engines in this process; a command to start more is refused'),
+    launchLeaseMs: z.int().min(1_000).max(600_000).default(10_000).describe('lease that keeps two launchers from running the same instance, ms'),
+    reportMinMs: z.int().min(1).max(1_000).default(50).describe('shortest time between two status reports of an instance, ms'),
+    heartbeatMs: z.int().min(50).max(10_000).default(500).describe('longest time between two status reports of an instance, ms'),
+    maxLinks: z.int().min(1).max(10_000).default(256).describe('token links at once; further ones are closed'),
+    linkBufferBytes: z
+      .int()
+      .min(4_096)
+      .max(1_073_741_824)
+      .default(1_048_576)
+      .describe('bytes a gateway may leave unread before the sequences of its link are held'),
+    stuckLinkMs: z.int().min(100).max(600_000).default(30_000).describe('a link that stays over its limit this long is closed, ms'),
+    maxFrameBytes: z.int().min(65_536).max(1_073_741_824).default(67_108_864).describe('largest frame on a token link'),
+    stageTimeoutMs: z.int().min(100).max(600_000).default(30_000).describe('limit for one copy stage, ms'),
+    fleet: fleetSchema,
+  })
+  .superRefine((config, context) => {
+    const pools = new Set(config.fleet.pools.map((pool) => pool.id));
+    config.instances.forEach((entry, index) => {
+      const pool = entry.split('/')[0]!;
+      if (!pools.has(pool)) context.addIssue({ code: 'custom', path: ['instances', index], message: `there is no pool ${pool} in the fleet file` });
+    });
+  });
+export type AgentConfig = z.infer<typeof agentSchema>;

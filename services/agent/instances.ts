@@ -1,0 +1,133 @@
+// The engines of this process: started, stopped, each with its commands and its reports.
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import type { ActorHost } from '../../lib/actor/host.ts';
+import { createEngine } from '../../lib/engines/create-engine.ts';
+import type { Subscription } from '../../lib/ports/bus.ts';
+import type { EngineAdapter, StageTarget } from '../../lib/ports/engines.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { Refusal } from '../../proto/gen/messages.ts';
+import type { InstanceMessage, InstanceState } from './actor.ts';
+import { serveCommands } from './commands.ts';
+import type { AgentConfig } from './config.ts';
+import type { GenerateSpans } from './generate-spans.ts';
+import { createReporter, type Reporter } from './status.ts';
+
+export interface Hosted {
+  readonly instanceId: string;
+  readonly pool: string;
+  readonly model: string;
+  readonly adapter: EngineAdapter;
+  readonly reporter: Reporter;
+  readonly commands: readonly Subscription[];
+}
+
+export interface Instances {
+  get(instanceId: string): Hosted | undefined;
+  all(): Hosted[];
+  /** Idempotent by instance id. Refused: `unknown_pool`, `out_of_range`. @throws SwitchyardError `invalid_config` for an impossible engine */
+  start(poolId: string, instanceId: string): Refusal | undefined;
+  /** Ends what is left with an error that lets gateways continue elsewhere. Unknown instances are fine. */
+  stop(instanceId: string): Promise<void>;
+  /** Which instance a KV transfer is for. */
+  incoming(reservationId: string, transferToken: string): { target: StageTarget; instanceId: string } | Refusal;
+  /** Resolves when no engine has a sequence. */
+  empty(): Promise<void>;
+}
+
+export interface InstancesOptions {
+  readonly config: AgentConfig;
+  readonly ports: Ports;
+  readonly actors: ActorHost<InstanceState, InstanceMessage>;
+  readonly spans: GenerateSpans;
+  /** Known once the listeners are. */
+  readonly addresses: () => { link: string; kv: string };
+}
+
+export function createInstances(options: InstancesOptions): Instances {
+  const { config, ports, actors, spans } = options;
+  const hosted = new Map<string, Hosted>();
+  const whenEmpty: (() => void)[] = [];
+
+  function checkEmpty(): void {
+    if (whenEmpty.length === 0 || [...hosted.values()].some(({ adapter }) => adapter.size > 0)) return;
+    for (const resolve of whenEmpty.splice(0)) resolve();
+  }
+
+  function start(poolId: string, instanceId: string): Refusal | undefined {
+    const pool = config.fleet.pools.find(({ id }) => id === poolId);
+    if (!pool) return refusal('unknown_pool', `there is no pool ${poolId} in the fleet file`);
+    if (hosted.has(instanceId)) return undefined;
+    if (hosted.size >= config.maxInstances) return refusal('out_of_range', `this process carries at most ${config.maxInstances} engines`);
+    const model = pool.models[0]!;
+    let reporter: Reporter | undefined;
+    const accepting = () => actors.state(instanceId)?.accepting ?? true;
+    const adapter = createEngine(pool, ports.clock, {
+      onEvents(events) {
+        spans.spoken(events);
+        actors.tell(instanceId, { type: 'events', events });
+      },
+      onLifecycle: (event) => spans.lifecycle(event),
+      onChange() {
+        reporter?.soon();
+        checkEmpty();
+      },
+    });
+    const { link, kv } = options.addresses();
+    const facts = { instanceId, pool: poolId, model, role: pool.role, address: link, kvAddress: adapter.kv ? kv : '' };
+    reporter = createReporter({ ports, adapter, facts, accepting, reportMinMs: config.reportMinMs, heartbeatMs: config.heartbeatMs });
+    const commands = serveCommands({
+      ports,
+      adapter,
+      instanceId,
+      kvAddress: kv,
+      stageTimeoutMs: config.stageTimeoutMs,
+      accepting,
+      newestEpoch: (requestId) => actors.state(instanceId)?.newestEpoch.get(requestId),
+      released: (requestId, epoch) => void actors.tell(instanceId, { type: 'released', requestId, epoch }),
+    });
+    hosted.set(instanceId, { instanceId, pool: poolId, model, adapter, reporter, commands });
+    reporter.now();
+    ports.telemetry.log.info('instance started', { instance: instanceId, pool: poolId, profile: pool.sim.profile });
+    return undefined;
+  }
+
+  async function stop(instanceId: string): Promise<void> {
+    const found = hosted.get(instanceId);
+    if (!found) return;
+    actors.tell(instanceId, { type: 'stop_accepting' });
+    actors.tell(instanceId, { type: 'end_all', error: refusal('draining', `instance ${instanceId} is stopping`, 100) });
+    found.reporter.now();
+    found.reporter.stop();
+    hosted.delete(instanceId);
+    actors.stop(instanceId);
+    await Promise.all(found.commands.map((command) => command.stop()));
+    try {
+      found.adapter.close();
+    } catch (thrown) {
+      ports.telemetry.log.error('instance ended with its KV blocks in disorder', { instance: instanceId, error: String(thrown) });
+    }
+    ports.telemetry.log.info('instance stopped', { instance: instanceId });
+    checkEmpty();
+  }
+
+  return {
+    get: (instanceId) => hosted.get(instanceId),
+    all: () => [...hosted.values()],
+    start,
+    stop,
+    incoming(reservationId, transferToken) {
+      let why: Refusal = refusal('unknown_reservation', `no reservation ${reservationId} here`);
+      for (const { adapter, instanceId } of hosted.values()) {
+        const target = adapter.kv?.incoming(reservationId, transferToken);
+        if (target && !('code' in target)) return { target, instanceId };
+        if (target && target.code !== 'unknown_reservation') why = target;
+      }
+      return why;
+    },
+    empty() {
+      const emptied = new Promise<void>((resolve) => whenEmpty.push(resolve));
+      checkEmpty();
+      return emptied;
+    },
+  };
+}

@@ -1,0 +1,83 @@
+// The agent: carries engines, speaks for them on token links, moves their KV blocks, reports their state. It decides
+// nothing about placement.
+import { hostActors } from '../../lib/actor/host.ts';
+import { receiveKv } from '../../lib/kv/kv-receiver.ts';
+import { sleep } from '../../lib/ports/clock.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { Running, Service } from '../../lib/run/service.ts';
+import { instanceActor } from './actor.ts';
+import { type AgentConfig, agentSchema } from './config.ts';
+import { createEffects } from './effects.ts';
+import { createGenerateSpans } from './generate-spans.ts';
+import { createInstances, type Instances } from './instances.ts';
+import { type Launcher, serveLauncher } from './launcher.ts';
+import { type Links, serveLinks } from './links.ts';
+
+async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentConfig>> {
+  const { clock, telemetry } = ports;
+  const spans = createGenerateSpans(telemetry);
+  const perform = createEffects({ instances: () => instances, links: () => links, spans, tell: (id, message) => void actors.tell(id, message) });
+  const actors = hostActors({ actor: instanceActor, clock, telemetry, perform });
+  const instances: Instances = createInstances({
+    config,
+    ports,
+    actors,
+    spans,
+    addresses: () => ({ link: advertised(links.address), kv: advertised(kv.address) }),
+  });
+
+  function advertised(address: string): string {
+    const port = address.slice(address.lastIndexOf(':'));
+    return config.advertise === '' ? address : `${address.slice(0, address.indexOf('://') + 3)}${config.advertise}${port}`;
+  }
+
+  function hold(link: number, held: boolean): void {
+    for (const { instanceId, adapter } of instances.all()) {
+      for (const stream of actors.state(instanceId)?.streams.values() ?? []) {
+        if (stream.link === link) adapter.hold(stream.requestId, stream.epoch, held);
+      }
+    }
+  }
+
+  const kv = await receiveKv({ ...ports, host: config.host, port: config.kvPort, find: instances.incoming });
+  const links: Links = await serveLinks(config, ports, {
+    open(link, open) {
+      const hosted = instances.get(open.instanceId);
+      if (!hosted) return false;
+      actors.tell(open.instanceId, { type: 'open', link, open });
+      if (links.isHeld(link)) hosted.adapter.hold(open.requestId, open.epoch, true);
+      return true;
+    },
+    cancel(link, cancel) {
+      for (const { instanceId } of instances.all()) actors.tell(instanceId, { type: 'cancel', link, cancel });
+    },
+    closed(link) {
+      for (const { instanceId } of instances.all()) actors.tell(instanceId, { type: 'link_closed', link });
+    },
+    hold,
+  });
+
+  for (const entry of config.instances) {
+    const [pool, instanceId] = entry.split('/') as [string, string];
+    instances.start(pool, instanceId);
+  }
+  const launcher: Launcher | undefined = config.launcher ? serveLauncher(config, ports, instances) : undefined;
+
+  return {
+    ready: () => ports.bus.connected() || 'not connected to the bus',
+    owns: () => launcher?.leases().map(({ name, epoch }) => `${name}@${epoch}`) ?? [],
+    async drain(withinMs) {
+      for (const { instanceId } of instances.all()) actors.tell(instanceId, { type: 'stop_accepting' });
+      // Running sequences may end, or be moved away, until the time is over.
+      const over = new AbortController();
+      await Promise.race([instances.empty(), sleep(clock, withinMs, over.signal)]);
+      over.abort();
+      await launcher?.stop();
+      await Promise.all(instances.all().map(({ instanceId }) => instances.stop(instanceId)));
+      await Promise.all([links.close(), kv.close()]);
+      actors.stopAll();
+    },
+  };
+}
+
+export const agent: Service<AgentConfig> = { name: 'agent', schema: agentSchema, start };

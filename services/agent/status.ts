@@ -1,0 +1,90 @@
+// Status reports of one instance: soon after a change, and a heartbeat. Later ones replace earlier ones, so any may be lost.
+import { instanceStatus } from '../../lib/contracts.ts';
+import type { Cancel } from '../../lib/ports/clock.ts';
+import type { EngineAdapter } from '../../lib/ports/engines.ts';
+import type { Ports } from '../../lib/ports/ports.ts';
+import type { InstanceStatus } from '../../proto/gen/messages.ts';
+
+export interface ReporterOptions {
+  readonly ports: Ports;
+  readonly adapter: EngineAdapter;
+  readonly facts: Pick<InstanceStatus, 'instanceId' | 'pool' | 'model' | 'role' | 'address' | 'kvAddress'>;
+  readonly accepting: () => boolean;
+  readonly reportMinMs: number;
+  readonly heartbeatMs: number;
+}
+
+export interface Reporter {
+  /** Something has changed. */
+  soon(): void;
+  now(): void;
+  stop(): void;
+}
+
+export function createReporter(options: ReporterOptions): Reporter {
+  const { adapter, facts } = options;
+  const { bus, clock, identity, telemetry } = options.ports;
+  const incarnation = clock.now();
+  const labels = { instance: facts.instanceId };
+  const gauges = {
+    running: telemetry.gauge('switchyard_engine_running'),
+    waiting: telemetry.gauge('switchyard_engine_waiting'),
+    free: telemetry.gauge('switchyard_engine_blocks_free'),
+    reserved: telemetry.gauge('switchyard_engine_blocks_reserved'),
+  };
+  const steps = telemetry.counter('switchyard_engine_steps_total');
+  const preemptions = telemetry.counter('switchyard_engine_preemptions_total');
+  const tokens = telemetry.counter('switchyard_engine_tokens_total');
+  let counted = { steps: 0, preemptions: 0, tokensOut: 0, tokensIn: 0 };
+  let sequenceNumber = 0;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  let dueMs = Number.POSITIVE_INFINITY;
+  let cancel: Cancel = () => {};
+  let stopped = false;
+
+  function schedule(atMs: number): void {
+    if (stopped || atMs >= dueMs) return;
+    cancel();
+    dueMs = atMs;
+    cancel = clock.after(Math.max(0, atMs - clock.now()), report);
+  }
+
+  function report(): void {
+    cancel();
+    if (stopped) return;
+    const { steps: stepCount, tokensIn, ...status } = adapter.status();
+    lastMs = clock.now();
+    bus.publish(instanceStatus, [facts.pool, facts.instanceId], {
+      ...facts,
+      ...status,
+      engine: adapter.engine,
+      agentId: identity.id,
+      pid: identity.pid,
+      incarnation,
+      sequenceNumber: ++sequenceNumber,
+      atMs: lastMs,
+      capabilities: [...adapter.supports],
+      accepting: options.accepting(),
+    });
+    gauges.running.set(status.running, labels);
+    gauges.waiting.set(status.waiting, labels);
+    gauges.free.set(status.freeBlocks, labels);
+    gauges.reserved.set(status.reservedBlocks, labels);
+    steps.add(stepCount - counted.steps, labels);
+    preemptions.add(status.preemptions - counted.preemptions, labels);
+    tokens.add(status.tokensOut - counted.tokensOut, { ...labels, kind: 'output' });
+    tokens.add(tokensIn - counted.tokensIn, { ...labels, kind: 'prompt' });
+    counted = { steps: stepCount, preemptions: status.preemptions, tokensOut: status.tokensOut, tokensIn };
+    dueMs = Number.POSITIVE_INFINITY;
+    schedule(lastMs + options.heartbeatMs);
+  }
+
+  return {
+    soon: () => schedule(Math.max(clock.now(), lastMs + options.reportMinMs)),
+    now: report,
+    stop() {
+      stopped = true;
+      cancel();
+    },
+  };
+}
