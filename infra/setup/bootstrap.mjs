@@ -136,6 +136,11 @@ export async function bootstrap(entry, args) {
     process.exitCode = await runIn(node, entry, args);
     return;
   }
+  // `… | head`: the reader has left, which is no failure of ours.
+  process.stdout.on('error', (error) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
   module.enableCompileCache?.(process.env.NODE_COMPILE_CACHE);
   process.argv = [process.execPath, join(root, entry), ...args];
   await import(pathToFileURL(join(root, entry)).href);

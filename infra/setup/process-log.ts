@@ -16,6 +16,8 @@ const maxRemembered = 200;
 export interface ProcessLog {
   readonly path: string;
   read(stream: Readable): void;
+  /** One line, with or without its end. */
+  write(line: string): void;
   /** The last lines, oldest first. */
   tail(): readonly string[];
   /** Forgets the tail, for a new start of the process. */
@@ -29,9 +31,11 @@ export function openProcessLog(path: string, onError: (message: string) => void)
   let file = openSync(path, 'a');
   let bytes = statSync(path).size;
   let lines: string[] = [];
+  let closed = false;
   const told = new Map<string, number>();
 
   function keep(line: string): void {
+    if (closed) return;
     const text = line.length > maxLineLength ? `${line.slice(0, maxLineLength)}…` : line;
     if (bytes > maxFileBytes) {
       closeSync(file);
@@ -71,11 +75,15 @@ export function openProcessLog(path: string, onError: (message: string) => void)
       });
       stream.on('error', () => {});
     },
+    write: (line) => keep(line.trimEnd()),
     tail: () => lines,
     restart() {
       lines = [];
     },
-    close: () => closeSync(file),
+    close() {
+      if (!closed) closeSync(file);
+      closed = true;
+    },
   };
 }
 

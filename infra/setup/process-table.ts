@@ -5,6 +5,8 @@ import { startReaper } from './reaper.ts';
 import { logPathOf, type StartSettings } from './settings.ts';
 import { type ProcessSpec, type SupervisedProcess, superviseProcess } from './supervised-process.ts';
 
+const sameCrashMs = 10_000;
+
 export interface ProcessTable {
   start(spec: ProcessSpec): SupervisedProcess;
   get(id: string): SupervisedProcess | undefined;
@@ -24,6 +26,15 @@ export function createProcessTable(settings: StartSettings, progress: Progress, 
   const reaper = startReaper();
   const table = new Map<string, SupervisedProcess>();
   let closing = false;
+  const said = new Map<string, { text: string; atMs: number }>();
+
+  /** The same crash of the same process is told once in a while, not at every attempt. */
+  function worthSaying(id: string, text: string): boolean {
+    const last = said.get(id);
+    if (last?.text === text && Date.now() - last.atMs < sameCrashMs) return false;
+    said.set(id, { text, atMs: Date.now() });
+    return true;
+  }
 
   return {
     start(spec) {
@@ -31,7 +42,7 @@ export function createProcessTable(settings: StartSettings, progress: Progress, 
       if (running) return running;
       const started = superviseProcess(spec, logPathOf(settings, spec.id), reaper, {
         crashed(id, how, line, restartInMs) {
-          if (closing) return;
+          if (closing || !worthSaying(id, `${how} ${line}`)) return;
           const why = line === undefined ? '' : `: ${line.slice(0, 160)}`;
           progress.say(pc.yellow(`  ${id} ${how}${why}${/[.!?]$/.test(why) ? '' : '.'} It starts again in ${restartInMs / 1000} s.`));
         },

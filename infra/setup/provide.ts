@@ -40,6 +40,8 @@ export interface ProvideOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Only what is on this machine already: nothing is fetched, built or installed. */
   readonly onlyFound?: boolean;
+  /** Switchyard does without it: a failure is said in passing. */
+  readonly optional?: boolean;
 }
 
 /**
@@ -69,7 +71,9 @@ export async function provide(name: ProgramName, options: ProvideOptions): Promi
       },
     );
   } catch (error) {
-    step.failed(error instanceof ProvisionError ? 'could not be had' : String(error));
+    const text = error instanceof ProvisionError ? `not to be had: ${error.reasons.join('; ').split('\n')[0]}` : String(error);
+    if (options.optional) step.skipped(text);
+    else step.failed(text);
     throw error;
   }
 }

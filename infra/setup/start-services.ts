@@ -5,11 +5,14 @@ import { describeServices, getFleet } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { type ServiceName, serviceNames } from '../../lib/run/service.ts';
 import type { Instance } from './launcher.ts';
+import { tellingLine } from './process-log.ts';
 import type { ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import type { StartSettings } from './settings.ts';
 
 const readyTimeoutMs = 90_000;
+/** A process that has crashed this often in a row while starting will not start. */
+const hopelessCrashes = 4;
 const askTimeoutMs = 400;
 const pollMs = 100;
 
@@ -51,8 +54,9 @@ export async function waitUntilReady(
       return;
     }
     step.doing(`${ids.length - waiting.length} of ${ids.length} ready, waiting for ${waiting.slice(0, 3).join(', ')}`);
-    if (Date.now() >= untilMs) {
-      step.failed(`not ready after ${readyTimeoutMs / 1000} s`);
+    const hopeless = ids.find((id) => (table.get(id)?.crashes() ?? 0) >= hopelessCrashes);
+    if (hopeless !== undefined || Date.now() >= untilMs) {
+      step.failed(hopeless === undefined ? `not ready after ${readyTimeoutMs / 1000} s` : `${hopeless} crashes again and again`);
       throw new Error(`Not ready: ${waiting.join('; ')}.${ends(table, ids)}`);
     }
     await pause(pollMs);
@@ -80,11 +84,11 @@ async function healthyInstances(bus: Bus): Promise<string[]> {
   }
 }
 
-/** The last lines of what crashed. */
+/** The last lines of the first that crashed: the others mostly follow from it, or say the same. */
 function ends(table: ProcessTable, ids: readonly string[]): string {
-  return ids
-    .map((id) => table.get(id))
-    .filter((one) => one !== undefined && one.crashes() > 0)
-    .map((one) => `\n\nThe end of ${one?.logPath}:\n${one?.tail().slice(-6).join('\n')}`)
-    .join('');
+  const crashed = ids.map((id) => table.get(id)).find((one) => one !== undefined && one.crashes() > 0);
+  if (crashed === undefined) return '';
+  const tail = crashed.tail();
+  const from = Math.max(0, tail.indexOf(tellingLine(tail) ?? ''));
+  return `\n\nOut of ${crashed.logPath}:\n${tail.slice(from, from + 6).join('\n')}`;
 }

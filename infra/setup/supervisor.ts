@@ -19,7 +19,8 @@ import { startServers } from './start-servers.ts';
 import { agentId, singleServices, startAgent, startService, waitUntilReady } from './start-services.ts';
 import { chooseTracing, type TracingChoice, type TracingUi } from './tracing-ui.ts';
 
-/** Services finish running streams within this at the end. */
+/** Services finish running streams within this at the end; what is left is cut. */
+const serviceDrainMs = 4_000;
 const serviceStopMs = 6_000;
 const serverStopMs = 5_000;
 /** An instance that is scaled in is empty by then. */
@@ -135,6 +136,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
 
   function serviceEnvironment(addresses: Readonly<Record<string, string>>, tracing: TracingChoice): NodeJS.ProcessEnv {
     return {
+      SWITCHYARD_DRAIN_MS: String(serviceDrainMs),
       ...settings.env,
       ...addresses,
       ...(tracing.kind === 'ui' && tracing.ui.exporter),

@@ -49,7 +49,8 @@ export function summarise(report: TestReport | undefined, exitCode: number, root
     .map((file) => ({ name: relativeTo(root, file.name), seconds: (file.endTime - file.startTime) / 1000 }))
     .sort((a, b) => b.seconds - a.seconds || (a.name < b.name ? -1 : 1))
     .slice(0, slowestListed);
-  lines.push(`Slowest of ${report.testResults.length} files: ${slowest.map((file) => `${file.name} ${file.seconds.toFixed(1)} s`).join(', ')}`);
+  if (slowest.length > 0)
+    lines.push(`Slowest of ${report.testResults.length} files: ${slowest.map((file) => `${file.name} ${file.seconds.toFixed(1)} s`).join(', ')}`);
   return {
     passed: report.numPassedTests,
     failed: failures.length,

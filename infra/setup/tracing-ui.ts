@@ -38,7 +38,7 @@ export async function chooseTracing(settings: StartSettings, options: ProvideOpt
   const reasons = new Set<string>();
   for (const { name, onlyFound } of attempts) {
     try {
-      const provided = await provide(name, { ...options, onlyFound });
+      const provided = await provide(name, { ...options, onlyFound, optional: true });
       const ui = name === 'jaeger' ? jaeger(settings, provided.path) : zipkin(settings, provided.path);
       return { kind: 'ui', ui: { ...ui, version: provided.version, from: provided.from } };
     } catch (error) {
