@@ -119,6 +119,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
     notYet = '';
     stopWatching = watchConfig(folder, running, telemetry);
     while (ready() !== true && !stopping.signal.aborted) await sleep(systemClock, readyLookMs, stopping.signal);
+    probe.update();
     if (!stopping.signal.aborted) telemetry.log.info('ready', { afterMs: Math.round(systemClock.now() - startedAtMs), probe: probe.address });
   } catch (thrown) {
     if (stopping.signal.aborted) return;

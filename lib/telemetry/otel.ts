@@ -14,7 +14,7 @@ import {
 } from '@opentelemetry/sdk-trace';
 import type { Clock } from '../ports/clock.ts';
 import type { Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
-import { createExporter, type ExporterName, watchedExporter } from './exporters.ts';
+import { createExporter, type ExporterName } from './exporters.ts';
 import { createLogger, type LogLevel } from './logger.ts';
 import { OtelSpan, spanKinds, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
 import { createMetrics, type Metrics } from './prometheus.ts';
@@ -66,7 +66,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
   const tracer = provider?.getTracer('switchyard', version) ?? api.trace.getTracer('switchyard');
 
   function createProvider(): TracerProvider {
-    const exporter = createExporter(options.exporter ?? 'none');
+    const exporterName = options.exporter ?? 'none';
     const keepInRing: SpanProcessor = {
       onStart() {},
       onEnd(span) {
@@ -77,10 +77,10 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
       shutdown: async () => {},
     };
     const processors = [keepInRing];
-    if (exporter) {
-      const watched = watchedExporter(exporter, log, metrics.counter('switchyard_spans_dropped_total'));
+    if (exporterName !== 'none') {
+      const exporter = createExporter(exporterName, log, metrics.counter('switchyard_spans_dropped_total'));
       // A full queue (a slow backend under load) drops new spans; serving goes on.
-      processors.push(new BatchSpanProcessor({ exporter: watched, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 10_000 }));
+      processors.push(new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 10_000 }));
     }
     return new TracerProvider({
       resource: resourceFromAttributes({
