@@ -103,27 +103,32 @@ export class ScriptedFleet {
   address = 'http://127.0.0.1:8080';
   #version = 0;
 
-  static async start(config: object = {}, agents = ['chat-1', 'chat-2']): Promise<ScriptedFleet> {
+  static async start({ admissionLate = false, ...config }: { admissionLate?: boolean; [setting: string]: unknown } = {}): Promise<ScriptedFleet> {
     const scripted = new ScriptedFleet();
+    if (!admissionLate) scripted.serveAdmission();
     const { bus } = scripted.world.ports('admission-1');
-    const asks = new Map<string, number>();
-    bus.serve(contracts.admit, ['*'], async ({ request }) => {
-      scripted.asked.push(request!);
-      const ask = (asks.get(request!.requestId) ?? 0) + 1;
-      asks.set(request!.requestId, ask);
-      const answer = await scripted.admission(request!, ask);
-      if (answer === 'silent') return new Promise<never>(() => {});
-      return { queuePosition: 0, ownerEpoch: 1, ...answer };
-    });
     bus.subscribe(contracts.leaveQueue, ['*'], ({ requestId }) => void scripted.left.push(requestId));
     bus.subscribe(contracts.requestDone, ['*'], (done) => void scripted.done.push(done));
-    for (const [index, name] of agents.entries()) {
+    for (const [index, name] of ['chat-1', 'chat-2'].entries()) {
       const agent = new ScriptedAgent(name);
       await agent.listen(scripted.world, 9000 + index);
       scripted.agents.push(agent);
     }
     scripted.running = await gateway.start(gatewaySchema.parse({ fleet, ...config }), scripted.world.ports('gateway-1'));
     return scripted;
+  }
+
+  serveAdmission(): void {
+    const asks = new Map<string, number>();
+    const { bus } = this.world.ports('admission-1');
+    bus.serve(contracts.admit, ['*'], async ({ request }) => {
+      this.asked.push(request!);
+      const ask = (asks.get(request!.requestId) ?? 0) + 1;
+      asks.set(request!.requestId, ask);
+      const answer = await this.admission(request!, ask);
+      if (answer === 'silent') return new Promise<never>(() => {});
+      return { queuePosition: 0, ownerEpoch: 1, ...answer };
+    });
   }
 
   assign(info: RequestInfo, agent: ScriptedAgent | undefined): Outcome {
