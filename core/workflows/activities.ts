@@ -60,7 +60,7 @@ export interface ActivityCatalogue {
   preCopy(input: { plan: MigrationPlan; held: Held }): Promise<Copied>;
   /** Pauses the source, copies the rest, hands the request over; returns only when the outcome is known. */
   cutOver(input: { plan: MigrationPlan; held: Held | null; stage: number }): Promise<CutOver>;
-  /** Asks the gateway what became of the hand-over. */
+  /** Asks the gateway what became of the hand-over, until it answers or has been gone for long enough. */
   askOutcome(plan: MigrationPlan): Promise<{ committed: boolean; code: string }>;
   /** Source: gone to the target (committed), or goes on here. */
   releaseSource(input: { plan: MigrationPlan; committed: boolean }): Promise<void>;
@@ -122,7 +122,8 @@ export const activityPolicies: Readonly<Record<ActivityName, ActivityPolicy>> = 
   preCopy: { ...long, timeoutMs: 600_000 },
   // The source is paused meanwhile: a second attempt starts with asking what became of the first.
   cutOver: { where: 'local', timeoutMs: 60_000, attempts: 2, backoffMs: 50, maxBackoffMs: 50 },
-  askOutcome: { where: 'local', timeoutMs: 5_000, attempts: 12, backoffMs: 100, maxBackoffMs: 2_000 },
+  // Until it is known. The activity itself concludes when the gateway is gone for good.
+  askOutcome: { where: 'local', timeoutMs: 5_000, attempts: 0, backoffMs: 100, maxBackoffMs: 2_000 },
   releaseSource: undo,
   dropBlocks: undo,
   reportMigration: undo,

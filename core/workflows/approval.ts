@@ -46,8 +46,9 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
 
   const write = async () => {
     const events = unwritten;
-    unwritten = [];
     await act.recordApproval({ approval: state, events });
+    // Not before it is done: a cancelled attempt is made good by the next one. Votes may have come in meanwhile.
+    unwritten = unwritten.slice(events.length);
   };
 
   try {

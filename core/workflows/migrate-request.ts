@@ -54,9 +54,9 @@ async function prepare(plan: MigrationPlan, act: MigrationActivities, ctl: Workf
 }
 
 /**
- * The hand-over. When its answer is lost (a worker died, every try timed out) the outcome is asked for. A gateway that
- * does not answer for as long as `askOutcome` tries is gone, and its clients with it: the request has no owner then,
- * and putting things back is safe, because nobody listens to either side any more.
+ * The hand-over. When its answer is lost (a worker died, every try timed out) the outcome is asked for until it is
+ * known. Only a gateway that is gone, and its clients with it, ends the asking: the request has no owner then, and
+ * putting things back is safe, because nobody listens to either side any more.
  */
 async function commit(plan: MigrationPlan, prepared: Prepared, act: MigrationActivities, ctl: WorkflowControl): Promise<CutOver> {
   try {

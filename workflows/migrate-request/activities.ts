@@ -13,6 +13,8 @@ type Names = 'reserveBlocks' | 'preCopy' | 'cutOver' | 'askOutcome' | 'releaseSo
 /** A hand-over that cannot be answered within this much of the pause lease is not begun. */
 const shortestHandOverMs = 20;
 const betweenAsksMs = 100;
+/** With the policy's back-off this is about nine seconds. */
+const triesUntilGone = 9;
 
 export function migrateRequestActivities(ports: Ports, settings: ActivitySettings): Pick<ActivityImplementations, Names> {
   const { bus, clock, telemetry } = ports;
@@ -136,9 +138,15 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
       return outcomeOf(answer, { ...copied, downtimeMs: Math.max(0, clock.now() - (reply.pausedAtMs || pausedFromMs)) });
     },
 
-    async askOutcome(_, plan) {
-      const { committed, code } = outcomeOf(await ask(plan), { blocks: 0, bytes: 0, downtimeMs: 0 });
-      return { committed, code };
+    async askOutcome(context, plan) {
+      try {
+        const { committed, code } = outcomeOf(await ask(plan), { blocks: 0, bytes: 0, downtimeMs: 0 });
+        return { committed, code };
+      } catch (thrown) {
+        // Slow is not gone: only a gateway that is not even subscribed, try after try, has died.
+        if (!(thrown instanceof SwitchyardError) || thrown.code !== 'no_responders' || context.attempt < triesUntilGone) throw thrown;
+        return { committed: false, code: 'unreachable' };
+      }
     },
 
     async releaseSource(_, { plan, committed }) {

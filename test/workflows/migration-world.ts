@@ -1,0 +1,107 @@
+// Source, target and gateway of one migration, as far as ownership goes. Keeps the promises that agents and gateways
+// make: idempotent commands, a pause lease, a reservation that expires, a compare-and-set of the epoch.
+import { expect } from 'vitest';
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import type { ActivityImplementations } from '../../core/workflows/activities.ts';
+import type { MigrationOutcome } from '../../core/workflows/catalogue.ts';
+import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
+import type { MigrationPlan } from '../../proto/gen/messages.ts';
+import type { World } from '../support/step-faults.ts';
+import { activitiesWith } from '../support/workflow-inputs.ts';
+
+export interface MigrationWorldOptions {
+  /** The target has no room. */
+  readonly full?: boolean;
+  /** The sequence is written faster than it is copied. */
+  readonly tooFast?: boolean;
+  /** The gateway has moved the request meanwhile. */
+  readonly stale?: boolean;
+}
+
+const bytesPerBlock = 100;
+
+export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options: MigrationWorldOptions = {}): World<'migrateRequest'> {
+  let epoch = options.stale ? plan.toEpoch + 5 : plan.fromEpoch;
+  let committedBy = '';
+  let source: 'running' | 'gone' = 'running';
+  let pausedUntilMs = 0;
+  let reservedUntilMs = 0;
+  let taken = false;
+  let copiedBlocks = 0;
+  const reported: MigrationOutcome[] = [];
+
+  const sourcePaused = () => source === 'running' && clock.now() < pausedUntilMs;
+  const reserved = () => !taken && clock.now() < reservedUntilMs;
+
+  function handOver(): boolean {
+    if (committedBy === plan.migrationId) return true;
+    if (epoch !== plan.fromEpoch) return false;
+    // The target answers only for a reservation that it still holds; the gateway replays from its token log otherwise.
+    epoch = plan.toEpoch;
+    committedBy = plan.migrationId;
+    taken = true;
+    source = 'gone';
+    return true;
+  }
+
+  const activities: ActivityImplementations = activitiesWith({
+    async reserveBlocks() {
+      if (options.full) return { held: null, refusal: refusal('target_full', 'no blocks') };
+      if (!taken) reservedUntilMs = clock.now() + plan.reservationTtlMs;
+      return { held: { kvAddress: 'tcp://target', transferToken: 'token' }, refusal: null };
+    },
+    async preCopy() {
+      if (options.tooFast) return { stages: 5, blocks: 50, bytes: 5_000, code: 'too_many_stages' };
+      expect(reserved(), 'copying into held blocks').toBe(true);
+      copiedBlocks = 18;
+      return { stages: 2, blocks: 18, bytes: 18 * bytesPerBlock, code: '' };
+    },
+    async cutOver({ attempt }) {
+      expect(attempt, 'attempts at a cut-over').toBeLessThanOrEqual(2);
+      if (committedBy === plan.migrationId) return { committed: true, code: '', blocks: 0, bytes: 0, downtimeMs: 0 };
+      if (plan.mode === 'copy') {
+        expect(copiedBlocks, 'blocks copied before the cut-over').toBe(18);
+        pausedUntilMs = clock.now() + plan.pauseLeaseMs;
+      }
+      if (!handOver()) return { committed: false, code: 'stale_epoch', blocks: 2, bytes: 200, downtimeMs: 0 };
+      return { committed: true, code: '', blocks: 2, bytes: 2 * bytesPerBlock, downtimeMs: 7 };
+    },
+    async askOutcome() {
+      const committed = committedBy === plan.migrationId;
+      return { committed, code: committed ? '' : 'stale_epoch' };
+    },
+    async releaseSource(_, { committed }) {
+      // Either the truth, or a release of something that the source no longer has.
+      expect(committed, 'released as committed').toBe(committedBy === plan.migrationId);
+      if (committed) source = 'gone';
+      else pausedUntilMs = 0;
+    },
+    async dropBlocks() {
+      reservedUntilMs = 0;
+    },
+    async reportMigration(_, { outcome }) {
+      reported.push(outcome);
+    },
+  });
+
+  return {
+    activities,
+    checkAtOnce(planned) {
+      if (planned.some(({ fault }) => fault === 'fails')) return;
+      expect({ paused: sourcePaused(), reserved: reserved() }, 'given back, not left to expire').toEqual({ paused: false, reserved: false });
+    },
+    check(result, planned) {
+      const committed = committedBy === plan.migrationId;
+      expect(epoch, 'epoch').toBe(committed ? plan.toEpoch : options.stale ? plan.toEpoch + 5 : plan.fromEpoch);
+      expect({ sourceOwns: source === 'running', targetOwns: taken }, 'exactly one owner').toEqual({ sourceOwns: !committed, targetOwns: committed });
+      expect(sourcePaused(), 'the source stands still').toBe(false);
+      expect(reserved(), 'blocks held for nobody').toBe(false);
+      expect(result, 'a migration always has an outcome').toBeDefined();
+      expect(result!.outcome).toBe(committed ? 'committed' : 'aborted');
+      expect(result!.code === '', 'an aborted migration says why').toBe(committed);
+      const unreported = planned.some(({ fault }) => fault === 'fails') ? 0 : 1;
+      expect(reported.length, 'reports of the end').toBeGreaterThanOrEqual(unreported);
+      for (const report of reported) expect(report).toMatchObject({ outcome: result!.outcome, code: result!.code });
+    },
+  };
+}
