@@ -3,6 +3,7 @@
 import { userInfo } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
 import { SwitchyardError } from '../core/errors/switchyard-error.ts';
+import { readRunFile } from '../infra/setup/run-file.ts';
 import { CommandFailure, createClient } from './client.ts';
 import { addApprovalCommands } from './commands/approvals.ts';
 import type { Context } from './commands/context.ts';
@@ -30,7 +31,7 @@ function currentUser(): string {
 
 const program = new Command('switchyard')
   .description('Operate a fleet of LLM inference engines: look, move, drain, scale, approve.')
-  .addOption(new Option('--url <url>', 'operator API').env('SWITCHYARD_URL').default('http://127.0.0.1:8090'))
+  .addOption(new Option('--url <url>', 'operator API').env('SWITCHYARD_URL').default(readRunFile()?.consoleUrl ?? 'http://127.0.0.1:8090'))
   .addOption(new Option('--as <name>', 'who you are, for approvals and the audit log').env('SWITCHYARD_OPERATOR').default(currentUser()))
   .addOption(new Option('--json', 'print JSON for programs'))
   .addOption(new Option('--timeout <ms>', 'limit for one answer, ms').default(15_000).argParser(Number))
@@ -67,11 +68,6 @@ addApprovalCommands(program, contextOf);
 addKeyCommands(program, contextOf);
 addTraceCommand(program, contextOf);
 addReplayCommand(program, contextOf);
-for (const command of program.commands) command.addOption(new Option('--json', 'print JSON for programs').hideHelp());
-program.hook('preAction', (_root, action) => {
-  if (action.opts<{ json?: boolean }>().json) program.setOptionValue('json', true);
-});
-
 try {
   await program.parseAsync();
 } catch (thrown) {

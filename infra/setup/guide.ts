@@ -9,18 +9,18 @@ export interface GuideInput {
   /** Ids. */
   readonly instances: readonly string[];
   readonly tracing: string;
-  /** Undefined: there are none. */
-  readonly logs: string | undefined;
+  readonly logs: string;
+  /** The command line finds this run by itself. */
+  readonly findable: boolean;
 }
 
-const defaultConsole = 'http://127.0.0.1:8090';
 const nameWidth = 18;
 
 export function guideText(input: GuideInput): string {
   const { run, fleet, instances } = input;
   const pool = fleet.pools[0] as FleetConfig['pools'][number];
   const model = pool.models[0] as string;
-  const command = run.consoleUrl === defaultConsole ? 'npx switchyard' : `SWITCHYARD_URL=${run.consoleUrl} npx switchyard`;
+  const command = input.findable ? 'npx switchyard' : `SWITCHYARD_URL=${run.consoleUrl} npx switchyard`;
   const rows: [string, string | undefined][] = [
     ['OpenAI base URL', `${pc.bold(run.baseUrl)}  (models: ${fleet.pools.map((one) => one.models[0]).join(', ')})`],
     ['operator API', run.consoleUrl],
@@ -29,11 +29,14 @@ export function guideText(input: GuideInput): string {
     ['instances', instances.join(' ')],
     ['logs', input.logs],
   ];
-  const victim = run.embedded
-    ? `   ${command} scale ${pool.id} ${pool.instances + 1}       ${pc.dim('# one more instance')}
+  const third = run.embedded
+    ? `Change the size of a pool.
+   ${command} scale ${pool.id} ${pool.instances + 1}
    ${command} instances`
-    : `   ${command} instances               ${pc.dim('# the pid is in the list; take the one that serves the answer of 1')}
-   kill -9 <pid>                          ${pc.dim('# the answer pauses and goes on; the instance comes back')}`;
+    : `Kill the process that serves it: the answer pauses and goes on, and the instance comes back.
+   ${command} instances                    ${pc.dim('# with process ids')}
+   kill -9 <pid>
+   Then shrink the pool below its floor, which asks for an approval: ${command} scale ${pool.id} ${Math.max(0, pool.floor - 1)}`;
   return `${rows
     .filter(([, text]) => text !== undefined)
     .map(([name, text]) => `  ${name.padEnd(nameWidth)}${text}`)
@@ -49,7 +52,6 @@ ${pc.bold('2.')} While it streams, move it to another instance. The answer goes 
    ${command} requests
    ${command} migrate <request> --wait
 
-${pc.bold('3.')} ${run.embedded ? 'Change the size of a pool.' : 'Kill the process that serves it, or shrink the pool below its floor (that asks for an approval).'}
-${victim}
-${run.embedded ? '' : `   ${command} scale ${pool.id} ${Math.max(0, pool.floor - 1)}\n`}`;
+${pc.bold('3.')} ${third}
+`;
 }

@@ -1,7 +1,7 @@
 // .switchyard/run.json: what runs where, for the `switchyard` command, for a second `npm start`, and for cleaning up
 // after a machine or a supervisor that went down hard.
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { commandOf } from './listening-port.ts';
 import { isAlive } from './lock-file.ts';
 
@@ -21,6 +21,8 @@ export interface RunFile {
 }
 
 const fileName = 'run.json';
+/** Of an `npm start` without --state. */
+export const defaultStateFolder = resolve(import.meta.dirname, '../../.switchyard');
 
 export function writeRunFile(stateFolder: string, run: RunFile): void {
   const path = join(stateFolder, fileName);
@@ -33,7 +35,7 @@ export function removeRunFile(stateFolder: string): void {
 }
 
 /** What was last started from `stateFolder`; undefined when nothing runs from it. */
-export function readRunFile(stateFolder: string): RunFile | undefined {
+export function readRunFile(stateFolder = defaultStateFolder): RunFile | undefined {
   const run = parse(stateFolder);
   return run !== undefined && isAlive(run.pid) ? run : undefined;
 }

@@ -4,7 +4,7 @@ import { guideText } from './guide.ts';
 import { commandOf } from './listening-port.ts';
 import { loadFleet } from './load-fleet.ts';
 import type { Progress } from './progress.ts';
-import { leftBehind } from './run-file.ts';
+import { defaultStateFolder, leftBehind } from './run-file.ts';
 import type { StartSettings } from './settings.ts';
 import { createSupervisor } from './supervisor.ts';
 
@@ -26,6 +26,7 @@ export function startLocal(settings: StartSettings, progress: Progress): Started
         fleet,
         instances: instances.map((one) => one.id),
         tracing: tracing.kind === 'ui' ? `${tracing.ui.url}  (${tracing.ui.name}, up within ten seconds)` : tracingText(tracing),
+        findable: settings.stateFolder === defaultStateFolder,
         logs: `${relative(settings.root, settings.stateFolder) || settings.stateFolder}/logs`,
       }),
     ),

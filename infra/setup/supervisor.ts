@@ -14,6 +14,7 @@ import { createProcessTable, type ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
 import { createLauncher, type Launcher } from './serve-launcher.ts';
+import { servers } from './servers.ts';
 import type { StartSettings } from './settings.ts';
 import { startServers } from './start-servers.ts';
 import { agentId, singleServices, startAgent, startService, waitUntilReady } from './start-services.ts';
@@ -23,6 +24,8 @@ import { chooseTracing, type TracingChoice, type TracingUi } from './tracing-ui.
 const serviceDrainMs = 4_000;
 const serviceStopMs = 6_000;
 const serverStopMs = 5_000;
+/** It keeps nothing, so nothing is lost when it is cut. */
+const uiStopMs = 300;
 /** An instance that is scaled in is empty by then. */
 const agentStopMs = 8_000;
 const uiNiceness = 10;
@@ -60,10 +63,10 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     const tracing = await prepareTracing();
     const base = runFile(tracing);
     run = base;
-    const servers = await startServers(settings, table, progress);
-    run = { ...base, addresses: servers.addresses, ...(servers.temporalUiUrl && { temporalUiUrl: servers.temporalUiUrl }) };
+    const started = await startServers(settings, table, progress);
+    run = { ...base, addresses: started.addresses, ...(started.temporalUiUrl && { temporalUiUrl: started.temporalUiUrl }) };
     saveRun();
-    const env = serviceEnvironment(servers.addresses, tracing);
+    const env = serviceEnvironment(started.addresses, tracing);
     launcher = createLauncher({
       fleet,
       path: join(settings.stateFolder, 'instances.json'),
@@ -76,7 +79,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     for (const name of singleServices) startService(settings, table, name, `${name}-1`, env);
     for (const instance of launcher.instances()) startAgent(settings, table, instance, env);
     const connected = await connectNatsBus({
-      servers: servers.addresses.NATS_URL as string,
+      servers: started.addresses.NATS_URL as string,
       identity: 'supervisor',
       clock: systemClock,
       rng: systemRng,
@@ -84,7 +87,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     });
     bus = connected;
     launcher.serve(connected);
-    await servers.settled;
+    await started.settled;
     const ids = [...singleServices.map((name) => `${name}-1`), ...launcher.instances().map(agentId)];
     await waitUntilReady(connected, table, ids, launcher.instances(), progress);
     // Last, and with a lower priority: its start takes seconds of a processor that the services need first.
@@ -152,8 +155,9 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
   async function stop(say: (text: string) => void): Promise<void> {
     const ids: readonly string[] = table.ids();
     const fronts: string[] = ids.filter((id) => id === 'gateway-1' || id === 'console-1');
-    const backs = ['nats', 'redis', 'temporal', 'jaeger', 'zipkin'].filter((id) => ids.includes(id));
-    const middle = ids.filter((id) => !fronts.includes(id) && !backs.includes(id));
+    const uis = ids.filter((id) => id === 'jaeger' || id === 'zipkin');
+    const backs = servers.map((server) => server.id).filter((id) => ids.includes(id));
+    const middle = ids.filter((id) => ![...fronts, ...uis, ...backs].includes(id));
     // New requests end first, then what serves them, then what that stands on.
     if (fronts.length > 0) say('stopping the gateway and the console');
     await table.stop(fronts, serviceStopMs);
@@ -162,7 +166,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     await table.stop(middle, serviceStopMs);
     await bus?.drain();
     if (backs.length > 0) say('stopping servers');
-    await table.stop(backs, serverStopMs);
+    await Promise.all([table.stop(backs, serverStopMs), table.stop(uis, uiStopMs)]);
     run = undefined;
     removeRunFile(settings.stateFolder);
     table.close();
