@@ -41,8 +41,8 @@ export function handOver(state: RequestState, command: HandOverCommand, capabili
 }
 
 /**
- * Somebody asks what became of a hand-over because the answer was lost. When the command itself never came, it is refused
- * here and now: the asker acts on this answer, so a command that arrives later must not commit.
+ * Somebody will act on what became of a hand-over, because the answer was lost. When the command itself never came, it is
+ * refused here and now: one that arrives later must not commit.
  */
 export function handOverAsked(state: RequestState, migrationId: string): Step {
   if (handOverReply(state, migrationId)) return [state, nothing];

@@ -284,6 +284,7 @@ export interface HandOverQuery {
   meta?: Meta | null;
   requestId: string;
   migrationId: string;
+  final: boolean;
 }
 export const HandOverQuery: Codec<HandOverQuery> = codec('HandOverQuery', switchyard.migration.v1.HandOverQuery);
 

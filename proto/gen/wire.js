@@ -9507,6 +9507,7 @@ export const switchyard = $root.switchyard = (() => {
                 HandOverQuery.prototype.meta = null;
                 HandOverQuery.prototype.requestId = "";
                 HandOverQuery.prototype.migrationId = "";
+                HandOverQuery.prototype.final = false;
 
                 HandOverQuery.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -9521,6 +9522,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(18).string(message.requestId);
                     if (message.migrationId != null && $Object.hasOwnProperty.call(message, "migrationId") && message.migrationId !== "")
                         writer.uint32(26).string(message.migrationId);
+                    if (message.final != null && $Object.hasOwnProperty.call(message, "final") && message.final !== false)
+                        writer.uint32(32).bool(message.final);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -9578,6 +9581,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.migrationId;
                                 continue;
                             }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.final = value;
+                                else
+                                    delete message.final;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -9616,6 +9628,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.migrationId != null)
                         if (typeof object.migrationId !== "string" || object.migrationId.length)
                             message.migrationId = $String(object.migrationId);
+                    if (object.final != null)
+                        if (object.final)
+                            message.final = $Boolean(object.final);
                     return message;
                 };
 
@@ -9631,6 +9646,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.meta = null;
                         object.requestId = "";
                         object.migrationId = "";
+                        object.final = false;
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -9638,6 +9654,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.requestId = message.requestId;
                     if (message.migrationId != null && $Object.hasOwnProperty.call(message, "migrationId"))
                         object.migrationId = message.migrationId;
+                    if (message.final != null && $Object.hasOwnProperty.call(message, "final"))
+                        object.final = message.final;
                     return object;
                 };
 

@@ -202,7 +202,7 @@ describe('a hand-over', () => {
     fleet.agents[1]!.finish(3, 1);
     await fleet.until(() => client.ended);
     const bus = fleet.world.ports('worker-1').bus;
-    const query = { requestId: fleet.asked[0]!.requestId, migrationId: 'm-1' };
+    const query = { requestId: fleet.asked[0]!.requestId, migrationId: 'm-1', final: true };
     const outcome = await fleet.settled(bus.request(contracts.handOverOutcome, ['gateway-1'], query, { timeoutMs: 1_000 }));
     expect(outcome).toMatchObject({ outcome: 'committed', epoch: 2 });
     expect(await handOver(fleet, { migrationId: 'm-2', fromEpoch: 2, toEpoch: 3 })).toMatchObject({
@@ -211,15 +211,18 @@ describe('a hand-over', () => {
     });
   });
 
-  test('that was asked about before it came is refused when it comes', async () => {
-    const { fleet } = await streaming(1);
-    const bus = fleet.world.ports('worker-1').bus;
-    const query = { requestId: fleet.asked[0]!.requestId, migrationId: 'm-1' };
-    expect(await fleet.settled(bus.request(contracts.handOverOutcome, ['gateway-1'], query, { timeoutMs: 1_000 }))).toMatchObject({
-      outcome: 'refused',
-    });
-    expect(await handOver(fleet)).toMatchObject({ outcome: 'refused', epoch: 1, instanceId: 'chat-1' });
-    expect(fleet.agents[1]!.opens).toHaveLength(0);
+  test('that was asked about before it came commits when it comes, unless the asker acts on the answer', async () => {
+    const ask = async (fleet: ScriptedFleet, final: boolean) => {
+      const query = { requestId: fleet.asked[0]!.requestId, migrationId: 'm-1', final };
+      return fleet.settled(fleet.world.ports('worker-1').bus.request(contracts.handOverOutcome, ['gateway-1'], query, { timeoutMs: 1_000 }));
+    };
+    const curious = await streaming(1);
+    expect(await ask(curious.fleet, false)).toMatchObject({ outcome: 'refused', epoch: 1 });
+    expect(await handOver(curious.fleet)).toMatchObject({ outcome: 'committed', epoch: 2 });
+    const acting = await streaming(1);
+    expect(await ask(acting.fleet, true)).toMatchObject({ outcome: 'refused', epoch: 1 });
+    expect(await handOver(acting.fleet)).toMatchObject({ outcome: 'refused', epoch: 1, instanceId: 'chat-1' });
+    expect(acting.fleet.agents[1]!.opens).toHaveLength(0);
   });
 
   test('of a request that nobody knows', async () => {

@@ -6,7 +6,7 @@ import { newRequest, type RequestEffect, type RequestMessage, type RequestState 
 import { type ActorHost, hostActors } from '../../lib/actor/host.ts';
 import type { Body } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
-import type { HandOverCommand, HandOverReply, RequestDone, RequestRow } from '../../proto/gen/messages.ts';
+import type { HandOverCommand, HandOverQuery, HandOverReply, RequestDone, RequestRow } from '../../proto/gen/messages.ts';
 import { requestActor, requestLimits } from './actor.ts';
 import type { GatewayConfig } from './config.ts';
 import type { DoneRecorder } from './done-recorder.ts';
@@ -22,7 +22,7 @@ export interface Requests {
   tell(requestId: string, message: RequestMessage): void;
   tellAll(message: RequestMessage, which?: (state: RequestState) => boolean): void;
   handOver(command: HandOverCommand, capabilities: readonly string[]): Answer;
-  handOverOutcome(requestId: string, migrationId: string): Answer;
+  handOverOutcome(query: HandOverQuery): Answer;
   rows(includeEnded: boolean): RequestRow[];
   countByPool(): Map<string, number>;
   ended(exchange: Exchange, state: RequestState): void;
@@ -86,12 +86,8 @@ export function createRequests(options: RequestsOptions): Requests {
     if (!state) return { outcome: 'unknown_request', epoch: 0, instanceId: '', refusal: refusal('unknown_request', `no request ${requestId} here`) };
     const decided = handOverReply(state, migrationId);
     if (decided) return decided;
-    return {
-      outcome: 'refused',
-      epoch: state.epoch,
-      instanceId: state.instanceId,
-      refusal: refusal('sequence_finished', `the request is ${state.phase}`),
-    };
+    const no = state.ending ? refusal('sequence_finished', `the request is ${state.phase}`) : refusal('not_movable', 'no such hand-over has come');
+    return { outcome: 'refused', epoch: state.epoch, instanceId: state.instanceId, refusal: no };
   }
 
   return {
@@ -114,8 +110,8 @@ export function createRequests(options: RequestsOptions): Requests {
       tell(command.requestId, { type: 'handOver', command, capabilities });
       return answer(command.requestId, command.migrationId);
     },
-    handOverOutcome(requestId, migrationId) {
-      tell(requestId, { type: 'handOverAsked', migrationId });
+    handOverOutcome({ requestId, migrationId, final }) {
+      if (final) tell(requestId, { type: 'handOverAsked', migrationId });
       return answer(requestId, migrationId);
     },
     rows(includeEnded) {

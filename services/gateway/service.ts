@@ -66,7 +66,7 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
   const subscriptions = [
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool }) => requests.tellAll({ type: 'queueOwnerChanged' }, (state) => state.facts.info.pool === pool)),
     bus.serve(handOver, [identity.id], (command) => requests.handOver(command, fleet.capabilities(command.instanceId))),
-    bus.serve(handOverOutcome, [identity.id], (query) => requests.handOverOutcome(query.requestId, query.migrationId)),
+    bus.serve(handOverOutcome, [identity.id], (query) => requests.handOverOutcome(query)),
     bus.serve(listRequests, [], (query) => ({ requests: requests.rows(query.includeEnded) })),
   ];
   const stopGauges = every(clock, gaugesMs, () => meters.active(requests.countByPool()));

@@ -20,9 +20,10 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
   const { bus, clock, telemetry } = ports;
   const ended = telemetry.counter('switchyard_workflows_total');
 
-  async function ask(plan: MigrationPlan): Promise<HandOverReply> {
+  /** After a final question a hand-over that has not come is refused when it comes. */
+  async function ask(plan: MigrationPlan, final: boolean): Promise<HandOverReply> {
     const { requestId, migrationId } = plan;
-    return bus.request(contracts.handOverOutcome, [plan.gatewayId], { requestId, migrationId }, { timeoutMs: settings.askMs });
+    return bus.request(contracts.handOverOutcome, [plan.gatewayId], { requestId, migrationId, final }, { timeoutMs: settings.askMs });
   }
 
   /**
@@ -34,7 +35,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
     const untilMs = clock.now() + settings.outcomeMs;
     for (;;) {
       try {
-        return await ask(plan);
+        return await ask(plan, true);
       } catch (thrown) {
         if (clock.now() >= untilMs) throw thrown;
         await sleep(clock, betweenAsksMs);
@@ -120,7 +121,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
     async cutOver(context, { plan, held, stage }): Promise<CutOver> {
       const nothing = { committed: false, code: '', blocks: 0, bytes: 0, downtimeMs: 0 };
       // An earlier attempt may have come as far as the hand-over, and died.
-      const before = await ask(plan);
+      const before = await ask(plan, false);
       if (before.outcome === 'committed') return { ...nothing, committed: true };
       if (before.outcome === 'unknown_request') return { ...nothing, code: 'unknown_request' };
       if (context.signal.aborted) return { ...nothing, code: 'cancelled' };
@@ -140,7 +141,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
 
     async askOutcome(context, plan) {
       try {
-        const { committed, code } = outcomeOf(await ask(plan), { blocks: 0, bytes: 0, downtimeMs: 0 });
+        const { committed, code } = outcomeOf(await ask(plan, true), { blocks: 0, bytes: 0, downtimeMs: 0 });
         return { committed, code };
       } catch (thrown) {
         // Slow is not gone: only a gateway that is not even subscribed, try after try, has died.
