@@ -12,6 +12,8 @@ export interface Bucket {
   /** May fall below zero: a settlement above its reservation, or one request larger than the whole bucket. */
   readonly level: number;
   readonly atMs: number;
+  /** Of the last reservation; settlements do not know the limits. */
+  readonly perMinute: number;
 }
 
 export interface OpenReservation {
@@ -37,18 +39,33 @@ export function emptyLedger(): Ledger {
 
 const minuteMs = 60_000;
 
-/** The bucket at `nowMs`; a new one is full. Time never goes back in it, so that callers' clocks need not agree exactly. */
-function refill(bucket: Bucket | undefined, perMinute: number, nowMs: number): Bucket {
-  if (!bucket) return { level: perMinute, atMs: nowMs };
+/** The bucket at `nowMs`. Time never goes back in it, so that callers' clocks need not agree exactly. */
+function refill(bucket: Bucket, nowMs: number): Bucket {
   const atMs = Math.max(nowMs, bucket.atMs);
-  return { level: Math.min(perMinute, bucket.level + ((atMs - bucket.atMs) * perMinute) / minuteMs), atMs };
+  const { perMinute } = bucket;
+  return { level: Math.min(perMinute, bucket.level + ((atMs - bucket.atMs) * perMinute) / minuteMs), atMs, perMinute };
+}
+
+/** The bucket at `nowMs` under a limit that may have changed; a new one is full. */
+function under(perMinute: number, bucket: Bucket | undefined, nowMs: number): Bucket {
+  if (!bucket) return { level: perMinute, atMs: nowMs, perMinute };
+  const refilled = refill(bucket, nowMs);
+  return { ...refilled, level: Math.min(perMinute, refilled.level), perMinute };
+}
+
+/** Gives tokens back, or takes them when negative. */
+function add(bucket: Bucket | undefined, tokens: number, nowMs: number): Bucket | undefined {
+  if (!bucket) return undefined;
+  const refilled = refill(bucket, nowMs);
+  return { ...refilled, level: Math.min(refilled.perMinute, refilled.level + tokens) };
 }
 
 function expire(ledger: Ledger, nowMs: number): void {
   for (const [requestId, reservation] of ledger.open) {
     if (reservation.expiresAtMs > nowMs) continue;
     ledger.open.delete(requestId);
-    giveBack(ledger, reservation);
+    ledger.reservedMicros -= reservation.costMicros;
+    ledger.tokens = add(ledger.tokens, reservation.tokens, nowMs);
   }
   // In order of settling, so the first young one ends it.
   for (const [requestId, atMs] of ledger.settled) {
@@ -63,20 +80,14 @@ function tidy(ledger: Ledger): void {
   if (ledger.open.size === 0) ledger.reservedMicros = 0;
 }
 
-/** The bucket's capacity is applied at its next refill. */
-function giveBack(ledger: Ledger, reservation: OpenReservation): void {
-  ledger.reservedMicros -= reservation.costMicros;
-  if (ledger.tokens) ledger.tokens = { ...ledger.tokens, level: ledger.tokens.level + reservation.tokens };
-}
-
 /** Takes the reservation when every limit allows it, or nothing. A repeat of an open or settled one is granted and takes nothing. */
 export function reserve(ledger: Ledger, wanted: Reservation, nowMs: number): ReserveResult {
   const { limits } = wanted;
   expire(ledger, nowMs);
   if (ledger.open.has(wanted.requestId) || ledger.settled.has(wanted.requestId)) return { ok: true, state: ledgerState(ledger, limits, nowMs) };
 
-  const requests = limits.requestsPerMinute > 0 ? refill(ledger.requests, limits.requestsPerMinute, nowMs) : ledger.requests;
-  const tokens = limits.tokensPerMinute > 0 ? refill(ledger.tokens, limits.tokensPerMinute, nowMs) : ledger.tokens;
+  const requests = limits.requestsPerMinute > 0 ? under(limits.requestsPerMinute, ledger.requests, nowMs) : undefined;
+  const tokens = limits.tokensPerMinute > 0 ? under(limits.tokensPerMinute, ledger.tokens, nowMs) : undefined;
   const refuse = (exceeded: 'requests' | 'tokens' | 'budget', retryAfterMs: number): ReserveResult => ({
     ok: false,
     exceeded,
@@ -84,20 +95,18 @@ export function reserve(ledger: Ledger, wanted: Reservation, nowMs: number): Res
     state: ledgerState(ledger, limits, nowMs),
   });
 
-  if (limits.requestsPerMinute > 0 && requests!.level < 1) {
-    return refuse('requests', untilLevel(requests!, 1, limits.requestsPerMinute));
-  }
+  if (requests && requests.level < 1) return refuse('requests', untilLevel(requests, 1));
   // A request larger than the whole bucket passes when the bucket is full and leaves a debt: it would never pass otherwise.
   const needed = Math.min(wanted.tokens, limits.tokensPerMinute);
-  if (limits.tokensPerMinute > 0 && tokens!.level < needed) return refuse('tokens', untilLevel(tokens!, needed, limits.tokensPerMinute));
+  if (tokens && tokens.level < needed) return refuse('tokens', untilLevel(tokens, needed));
   if (limits.budgetMicros > 0 && ledger.spentMicros + ledger.reservedMicros + wanted.costMicros > limits.budgetMicros) return refuse('budget', 0);
 
-  ledger.requests = limits.requestsPerMinute > 0 ? { ...requests!, level: requests!.level - 1 } : requests;
-  // Without a limit the bucket is left alone, and a later limit starts full.
-  ledger.tokens = limits.tokensPerMinute > 0 ? { ...tokens!, level: tokens!.level - wanted.tokens } : tokens;
+  // Without a limit there is no bucket, and a later limit starts full.
+  ledger.requests = requests && { ...requests, level: requests.level - 1 };
+  ledger.tokens = tokens && { ...tokens, level: tokens.level - wanted.tokens };
   ledger.reservedMicros += wanted.costMicros;
   ledger.open.set(wanted.requestId, {
-    tokens: limits.tokensPerMinute > 0 ? wanted.tokens : 0,
+    tokens: tokens ? wanted.tokens : 0,
     costMicros: wanted.costMicros,
     expiresAtMs: nowMs + wanted.ttlMs,
   });
@@ -109,11 +118,9 @@ export function settle(ledger: Ledger, requestId: string, used: { tokens: number
   expire(ledger, nowMs);
   if (ledger.settled.has(requestId)) return;
   const reservation = ledger.open.get(requestId);
-  if (reservation) {
-    ledger.open.delete(requestId);
-    giveBack(ledger, reservation);
-  }
-  if (ledger.tokens) ledger.tokens = { ...ledger.tokens, level: ledger.tokens.level - used.tokens };
+  ledger.open.delete(requestId);
+  ledger.reservedMicros -= reservation?.costMicros ?? 0;
+  ledger.tokens = add(ledger.tokens, (reservation?.tokens ?? 0) - used.tokens, nowMs);
   ledger.spentMicros += used.costMicros;
   ledger.settled.set(requestId, nowMs);
   tidy(ledger);
@@ -122,18 +129,18 @@ export function settle(ledger: Ledger, requestId: string, used: { tokens: number
 /** What is left at `nowMs`. Unlimited is shown as 0 remaining and 0 until reset. */
 export function ledgerState(ledger: Ledger, limits: LedgerLimits, nowMs: number): LedgerState {
   expire(ledger, nowMs);
-  const requests = refill(ledger.requests, limits.requestsPerMinute, nowMs);
-  const tokens = refill(ledger.tokens, limits.tokensPerMinute, nowMs);
+  const requests = under(limits.requestsPerMinute, ledger.requests, nowMs);
+  const tokens = under(limits.tokensPerMinute, ledger.tokens, nowMs);
   return {
     remainingRequests: limits.requestsPerMinute > 0 ? Math.max(0, Math.floor(requests.level)) : 0,
-    resetRequestsMs: limits.requestsPerMinute > 0 ? untilLevel(requests, limits.requestsPerMinute, limits.requestsPerMinute) : 0,
+    resetRequestsMs: limits.requestsPerMinute > 0 ? untilLevel(requests, limits.requestsPerMinute) : 0,
     remainingTokens: limits.tokensPerMinute > 0 ? Math.max(0, Math.floor(tokens.level)) : 0,
-    resetTokensMs: limits.tokensPerMinute > 0 ? untilLevel(tokens, limits.tokensPerMinute, limits.tokensPerMinute) : 0,
+    resetTokensMs: limits.tokensPerMinute > 0 ? untilLevel(tokens, limits.tokensPerMinute) : 0,
     spentMicros: ledger.spentMicros,
     reservedMicros: ledger.reservedMicros,
   };
 }
 
-function untilLevel(bucket: Bucket, level: number, perMinute: number): number {
-  return Math.max(0, Math.ceil(((level - bucket.level) * minuteMs) / perMinute));
+function untilLevel(bucket: Bucket, level: number): number {
+  return Math.max(0, Math.ceil(((level - bucket.level) * minuteMs) / bucket.perMinute));
 }

@@ -62,21 +62,43 @@ local perMinute = { r = tonumber(ARGV[3]), t = tonumber(ARGV[4]) }
 local budget, memory = tonumber(ARGV[5]), tonumber(ARGV[6])
 local id, tokens, cost, ttl = ARGV[7], tonumber(ARGV[8] or '0'), tonumber(ARGV[9] or '0'), tonumber(ARGV[10] or '0')
 
-local saved = redis.call('HMGET', KEYS[1], 'rl', 'ra', 'tl', 'ta', 'spent', 'reserved')
+local saved = redis.call('HMGET', KEYS[1], 'rl', 'ra', 'rp', 'tl', 'ta', 'tp', 'spent', 'reserved')
 local function number(text) if text then return tonumber(text) end end
-local level = { r = number(saved[1]), t = number(saved[3]) }
-local at = { r = number(saved[2]), t = number(saved[4]) }
-local spent, reserved = number(saved[5]) or 0, number(saved[6]) or 0
+local function bucket(level, at, per) if level then return { level = number(level), at = number(at), per = number(per) } end end
+local buckets = { r = bucket(saved[1], saved[2], saved[3]), t = bucket(saved[4], saved[5], saved[6]) }
+local spent, reserved = number(saved[7]) or 0, number(saved[8]) or 0
 
 local function text(value) return string.format('%.17g', value) end
 
-local function giveBack(request)
+local function refill(from)
+  local atNow = math.max(now, from.at)
+  return { level = math.min(from.per, from.level + (atNow - from.at) * from.per / 60000), at = atNow, per = from.per }
+end
+
+-- The bucket at now under a limit that may have changed; a new one is full.
+local function under(limit, from)
+  if not from then return { level = limit, at = now, per = limit } end
+  local full = refill(from)
+  return { level = math.min(limit, full.level), at = full.at, per = limit }
+end
+
+local function addTokens(amount)
+  if not buckets.t then return end
+  local full = refill(buckets.t)
+  buckets.t = { level = math.min(full.per, full.level + amount), at = full.at, per = full.per }
+end
+
+local function untilLevel(from, wanted) return math.max(0, math.ceil((wanted - from.level) * 60000 / from.per)) end
+
+-- Closes an open reservation and returns the tokens it held; 0 when there is none.
+local function close(request)
   local amounts = redis.call('HGET', KEYS[3], request)
+  if not amounts then return 0 end
   local heldTokens, heldCost = string.match(amounts, '^(%S+) (%S+)$')
   redis.call('HDEL', KEYS[3], request)
   redis.call('ZREM', KEYS[2], request)
   reserved = reserved - tonumber(heldCost)
-  if level.t then level.t = level.t + tonumber(heldTokens) end
+  return tonumber(heldTokens)
 end
 
 -- Leftovers of adding and subtracting fractions do not add up over the years.
@@ -84,51 +106,34 @@ local function tidy() if redis.call('ZCARD', KEYS[2]) == 0 then reserved = 0 end
 
 repeat
   local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, 500)
-  for _, request in ipairs(due) do giveBack(request) end
+  for _, request in ipairs(due) do addTokens(close(request)) end
 until #due == 0
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', text(now - memory))
 tidy()
 
-local function refilled(which)
-  local limit = perMinute[which]
-  if not level[which] then return limit, now end
-  local atNow = math.max(now, at[which])
-  return math.min(limit, level[which] + (atNow - at[which]) * limit / 60000), atNow
-end
-
-local function untilLevel(which, wanted)
-  local has = refilled(which)
-  return math.max(0, math.ceil((wanted - has) * 60000 / perMinute[which]))
-end
-
 local outcome, retryAfter = 'ok', 0
 
 if op == 'reserve' and not redis.call('ZSCORE', KEYS[2], id) and not redis.call('ZSCORE', KEYS[4], id) then
+  local requests = perMinute.r > 0 and under(perMinute.r, buckets.r) or nil
+  local allowance = perMinute.t > 0 and under(perMinute.t, buckets.t) or nil
   local needed = math.min(tokens, perMinute.t)
-  if perMinute.r > 0 and refilled('r') < 1 then
-    outcome, retryAfter = 'requests', untilLevel('r', 1)
-  elseif perMinute.t > 0 and refilled('t') < needed then
-    outcome, retryAfter = 'tokens', untilLevel('t', needed)
+  if requests and requests.level < 1 then
+    outcome, retryAfter = 'requests', untilLevel(requests, 1)
+  elseif allowance and allowance.level < needed then
+    outcome, retryAfter = 'tokens', untilLevel(allowance, needed)
   elseif budget > 0 and spent + reserved + cost > budget then
     outcome = 'budget'
   else
-    if perMinute.r > 0 then
-      level.r, at.r = refilled('r')
-      level.r = level.r - 1
-    end
-    local held = 0
-    if perMinute.t > 0 then
-      level.t, at.t = refilled('t')
-      level.t = level.t - tokens
-      held = tokens
-    end
+    -- Without a limit there is no bucket, and a later limit starts full.
+    if requests then requests.level = requests.level - 1 end
+    if allowance then allowance.level = allowance.level - tokens end
+    buckets.r, buckets.t = requests, allowance
     reserved = reserved + cost
     redis.call('ZADD', KEYS[2], text(now + ttl), id)
-    redis.call('HSET', KEYS[3], id, text(held) .. ' ' .. text(cost))
+    redis.call('HSET', KEYS[3], id, text(allowance and tokens or 0) .. ' ' .. text(cost))
   end
 elseif op == 'settle' and not redis.call('ZSCORE', KEYS[4], id) then
-  if redis.call('ZSCORE', KEYS[2], id) then giveBack(id) end
-  if level.t then level.t = level.t - tokens end
+  addTokens(close(id) - tokens)
   spent = spent + cost
   redis.call('ZADD', KEYS[4], text(now), id)
   redis.call('PEXPIRE', KEYS[4], memory * 2)
@@ -136,17 +141,23 @@ elseif op == 'settle' and not redis.call('ZSCORE', KEYS[4], id) then
 end
 
 redis.call('HSET', KEYS[1], 'spent', text(spent), 'reserved', text(reserved))
-if level.r then redis.call('HSET', KEYS[1], 'rl', text(level.r), 'ra', text(at.r)) end
-if level.t then redis.call('HSET', KEYS[1], 'tl', text(level.t), 'ta', text(at.t)) end
-
-local state = { remaining = {}, reset = {} }
 for _, which in ipairs({ 'r', 't' }) do
-  state.remaining[which], state.reset[which] = 0, 0
-  if perMinute[which] > 0 then
-    local has = refilled(which)
-    state.remaining[which] = math.max(0, math.floor(has))
-    state.reset[which] = untilLevel(which, perMinute[which])
-  end
+  local each = buckets[which]
+  if each then redis.call('HSET', KEYS[1], which .. 'l', text(each.level), which .. 'a', text(each.at), which .. 'p', text(each.per))
+  else redis.call('HDEL', KEYS[1], which .. 'l', which .. 'a', which .. 'p') end
 end
-return { outcome, text(retryAfter), text(state.remaining.r), text(state.reset.r), text(state.remaining.t), text(state.reset.t), text(spent), text(reserved) }
+
+local answer = { outcome, text(retryAfter) }
+for _, which in ipairs({ 'r', 't' }) do
+  local remaining, reset = 0, 0
+  if perMinute[which] > 0 then
+    local shown = under(perMinute[which], buckets[which])
+    remaining, reset = math.max(0, math.floor(shown.level)), untilLevel(shown, perMinute[which])
+  end
+  answer[#answer + 1] = text(remaining)
+  answer[#answer + 1] = text(reset)
+end
+answer[#answer + 1] = text(spent)
+answer[#answer + 1] = text(reserved)
+return answer
 `);
