@@ -1,5 +1,5 @@
-// One engine, whatever it is, as its agent sees it. An adapter turns its own engine's API into this; test/conformance/engines
-// holds for all of them. Calls never block and never throw for an expected "no": they give a Refusal.
+// One engine, whatever it is, as its agent sees it. An adapter turns its own engine's API into this. Calls never block
+// and never throw for an expected "no": they give a Refusal.
 import type { InstanceStatus, OpenStream, Refusal, StreamEvent } from '../../proto/gen/messages.ts';
 
 /**
@@ -61,8 +61,8 @@ export interface EngineAdapter {
   readonly engine: InstanceStatus['engine'];
   readonly supports: ReadonlySet<Capability>;
   status(): EngineStatus;
-  /** Starts, continues or takes over. The caller never opens the same (request, epoch) twice. */
-  open(request: GenerateRequest): Refusal | undefined;
+  /** Starts, continues or takes over; with `held`, it waits for `hold(…, false)`. The caller never opens the same (request, epoch) twice. */
+  open(request: GenerateRequest, held: boolean): Refusal | undefined;
   /** Ends a sequence without an event: at once while it waits, else at the end of the running step. Unknown ones are fine. */
   cancel(requestId: string, epoch: number): void;
   /** Stops and restarts a sequence whose reader is slow. It keeps its blocks. */

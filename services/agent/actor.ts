@@ -35,7 +35,7 @@ export type InstanceMessage =
 export type EndReason = 'finished' | 'error' | 'released' | 'link_closed' | CancelStream['reason'];
 
 export type InstanceEffect =
-  | { readonly type: 'engine_open'; readonly open: OpenStream }
+  | { readonly type: 'engine_open'; readonly link: number; readonly open: OpenStream }
   | { readonly type: 'engine_cancel'; readonly requestId: string; readonly epoch: number }
   | { readonly type: 'send'; readonly link: number; readonly events: readonly StreamEvent[] }
   | { readonly type: 'ended'; readonly requestId: string; readonly epoch: number; readonly why: EndReason }
@@ -109,7 +109,10 @@ function open(state: InstanceState, link: number, wanted: OpenStream): Step {
   const before = state.streams.get(requestId);
   const [cleared, endings] = before ? end(state, [before], 'superseded') : [state, nothing];
   const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream });
-  return [{ ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) }, [...endings, { type: 'engine_open', open: wanted }]];
+  return [
+    { ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) },
+    [...endings, { type: 'engine_open', link, open: wanted }],
+  ];
 }
 
 function remember(state: InstanceState, requestId: string, epoch: number, streams: ReadonlyMap<string, OpenedStream>): Map<string, number> {

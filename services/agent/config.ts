@@ -7,7 +7,6 @@ const placed = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}\/[a-z0-9][a-z0-9-]{0,6
 export const agentSchema = z
   .strictObject({
     host: z.string().default('127.0.0.1').describe('address that token link and KV listener bind to'),
-    advertise: z.string().default('').describe('host name that others connect to; empty: the same as host'),
     linkPort: z.int().min(0).max(65_535).default(0).describe('port of the token link; 0 takes a free one'),
     kvPort: z.int().min(0).max(65_535).default(0).describe('port of the KV listener; 0 takes a free one'),
     instances: z

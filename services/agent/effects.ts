@@ -18,12 +18,12 @@ type Effect<T extends InstanceEffect['type']> = Extract<InstanceEffect, { type: 
 export function createEffects(context: EffectContext) {
   const { spans, tell } = context;
 
-  function engineOpen(instanceId: string, { open }: Effect<'engine_open'>): void {
+  function engineOpen(instanceId: string, { link, open }: Effect<'engine_open'>): void {
     const hosted = context.instances().get(instanceId);
     if (!hosted) return;
     spans.begin(open, { pool: hosted.pool, model: hosted.model, engine: hosted.adapter.engine });
     const { stream: _stream, instanceId: _instanceId, ...request } = open;
-    const refused = hosted.adapter.open(request);
+    const refused = hosted.adapter.open(request, context.links().isHeld(link));
     if (refused) {
       const events = [cannotOpen(open, refused)];
       spans.spoken(events);

@@ -23,13 +23,8 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
     ports,
     actors,
     spans,
-    addresses: () => ({ link: advertised(links.address), kv: advertised(kv.address) }),
+    addresses: () => ({ link: links.address, kv: kv.address }),
   });
-
-  function advertised(address: string): string {
-    const port = address.slice(address.lastIndexOf(':'));
-    return config.advertise === '' ? address : `${address.slice(0, address.indexOf('://') + 3)}${config.advertise}${port}`;
-  }
 
   function hold(link: number, held: boolean): void {
     for (const { instanceId, adapter } of instances.all()) {
@@ -42,10 +37,8 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
   const kv = await receiveKv({ ...ports, host: config.host, port: config.kvPort, find: instances.incoming });
   const links: Links = await serveLinks(config, ports, {
     open(link, open) {
-      const hosted = instances.get(open.instanceId);
-      if (!hosted) return false;
+      if (!instances.get(open.instanceId)) return false;
       actors.tell(open.instanceId, { type: 'open', link, open });
-      if (links.isHeld(link)) hosted.adapter.hold(open.requestId, open.epoch, true);
       return true;
     },
     cancel(link, cancel) {

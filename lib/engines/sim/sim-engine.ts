@@ -71,12 +71,13 @@ export class SimEngine implements EngineAdapter {
     return this.generations.size;
   }
 
-  open(request: GenerateRequest): Refusal | undefined {
+  open(request: GenerateRequest, held: boolean): Refusal | undefined {
     if (this.#closed) return refusal('draining', 'this instance is stopping', 100);
     const key = keyOf(request.requestId, request.epoch);
     if (this.generations.has(key)) return undefined;
     const opened = request.reservationId ? this.kv.takeOver(request) : this.#start(request);
     if ('code' in opened) return opened;
+    opened.sequence.held = held;
     this.generations.set(key, opened);
     const have = outputLength(opened.sequence);
     if (have >= opened.sequence.maxOutputTokens) {
