@@ -163,7 +163,8 @@ describe('take-over', () => {
     await settle(first.drain(0));
     await world.clock.until(() => second.owns().length > 0, 5_000);
     await reportFor(500, 'chat-1', 'chat-2');
-    expect(newest()).toMatchObject({ trackerId: 'instance-tracker-2', epoch: epoch + 1 });
+    expect(newest().trackerId).toBe('instance-tracker-2');
+    expect(newest().epoch).toBeGreaterThan(epoch);
     expect(seen(views[0])).toEqual(['chat-1:healthy:operator', 'chat-2:healthy:-']);
   });
   test('one tracker at a time publishes', async () => {

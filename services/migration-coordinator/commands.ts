@@ -1,6 +1,6 @@
 // What operators and drain workflows ask of the coordinator. Every command may be repeated with its id: the second
 // answer is the first one.
-import { drainApproval } from '../../core/approval/requests.ts';
+import { approvalIdOf, drainApproval } from '../../core/approval/requests.ts';
 import { refusal, SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type DrainForecast, forecastDrain } from '../../core/migration/drain.ts';
 import { planMove } from '../../core/migration/move-request.ts';
@@ -108,8 +108,8 @@ export function createCommands(options: CommandsOptions) {
       return no(refusal('scaling_in_progress', `${instanceId} is being emptied by a scale-in already`));
     const running = await effects.runningDrain(instanceId);
     if (running) {
-      const waits = await effects.isRunning(`approval-${running}`);
-      return { workflowId: running, approvalId: waits ? `approval-${running}` : '' };
+      const waits = await effects.isRunning(approvalIdOf(running));
+      return { workflowId: running, approvalId: waits ? approvalIdOf(running) : '' };
     }
     const plan = drainPlan(command, forecast, drainIdOf(instanceId, commandId));
     await effects.startDrain(plan);
