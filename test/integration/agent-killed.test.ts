@@ -17,7 +17,7 @@ describe('an agent killed with SIGKILL', () => {
           sim: { profile: 'llama-3.1-8b-h100', speed: 0.15, blocks: 2048, kvBytesPerToken: 256, maxRunning: 64, maxWaiting: 16 },
         },
       ],
-      settings: { 'migration-coordinator': { rebalancing: 'off' } },
+      settings: { 'migration-coordinator': { mode: 'off' } },
     });
   });
   afterAll(() => fleet?.stop());

@@ -19,7 +19,7 @@ describe('draining an instance', () => {
           sim: { profile: 'llama-3.1-8b-h100', speed: 0.1, blocks: 2048, kvBytesPerToken: 512, maxRunning: 64, maxWaiting: 16 },
         },
       ],
-      settings: { 'migration-coordinator': { rebalancing: 'off' } },
+      settings: { 'migration-coordinator': { mode: 'off' } },
     });
   });
   afterAll(() => fleet?.stop());

@@ -25,7 +25,7 @@ describe('forced migrations in a replayed minute of the Azure code trace', () =>
           sim: { profile: 'llama-3.1-8b-h100', speed: 0.05, blocks: 4096, kvBytesPerToken: 1024, maxRunning: 64, maxWaiting: 64 },
         },
       ],
-      settings: { 'migration-coordinator': { rebalancing: 'off' } },
+      settings: { 'migration-coordinator': { mode: 'off' } },
     });
   });
   afterAll(() => fleet?.stop());

@@ -37,7 +37,7 @@ describe('one trace', () => {
           sim: { profile: 'llama-3.1-8b-h100', speed: 0.1, blocks: 1024, kvBytesPerToken: 256, maxRunning: 16, maxWaiting: 16 },
         },
       ],
-      settings: { 'migration-coordinator': { rebalancing: 'off' } },
+      settings: { 'migration-coordinator': { mode: 'off' } },
       env: {
         OTEL_TRACES_EXPORTER: 'otlp',
         OTEL_EXPORTER_OTLP_ENDPOINT: receiver.endpoint,

@@ -20,7 +20,7 @@ describe('scale-in below the floor', () => {
           sim: { profile: 'llama-3.1-8b-h100', speed: 0.1, blocks: 1024, kvBytesPerToken: 256, maxRunning: 32, maxWaiting: 16 },
         },
       ],
-      settings: { 'migration-coordinator': { rebalancing: 'off' }, autoscaler: { approvalExpiresMs: 5_000 } },
+      settings: { 'migration-coordinator': { mode: 'off' }, autoscaler: { approvalWithinMs: 5_000 } },
       oneAgent: true,
     });
   });

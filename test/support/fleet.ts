@@ -103,7 +103,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     for (const child of running) child.kill('SIGKILL');
     await Promise.all(ended);
     await Promise.all([nats.stop(), redis.stop(), temporal.stop()]);
-    rmSync(folder, { recursive: true, force: true });
+    if (process.env.SWITCHYARD_TEST_KEEP === 'true') console.log(`logs kept in ${folder}`);
+    else rmSync(folder, { recursive: true, force: true });
   }
 
   for (const id of commands.keys()) start(id);
