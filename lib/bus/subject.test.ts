@@ -1,0 +1,39 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { keysOf, matches, subjectOf } from './subject.ts';
+
+const key = fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => text !== '*' && text.isWellFormed());
+
+describe('subjects', () => {
+  test('keys replace * in order', () => {
+    expect(subjectOf('sy.v1.status.*.*', ['chat', 'chat-1'])).toBe('sy.v1.status.chat.chat-1');
+    expect(subjectOf('sy.v1.status.*.*', ['chat', '*'])).toBe('sy.v1.status.chat.*');
+    expect(subjectOf('sy.v1.router.route', [])).toBe('sy.v1.router.route');
+  });
+
+  test('too few, too many and empty keys are mistakes', () => {
+    expect(() => subjectOf('a.*.*', ['x'])).toThrow('empty');
+    expect(() => subjectOf('a.*', ['x', 'y'])).toThrow('takes 1 keys, got 2');
+    expect(() => subjectOf('a.*', [''])).toThrow('empty');
+  });
+
+  test('any key comes back as it went in, is one token, and is no wildcard', () => {
+    fc.assert(
+      fc.property(key, key, (one, two) => {
+        const subject = subjectOf('a.*.b.*', [one, two]);
+        expect(subject.split('.')).toHaveLength(4);
+        expect(subject).not.toMatch(/[\s*>]/);
+        expect(keysOf('a.*.b.*', subject)).toEqual([one, two]);
+        expect(matches('a.*.b.*', subject)).toBe(true);
+        expect(matches(subject, subject)).toBe(true);
+      }),
+    );
+  });
+
+  test('a pattern matches token by token', () => {
+    expect(matches('a.*.c', 'a.b.c')).toBe(true);
+    expect(matches('a.*.c', 'a.b.d')).toBe(false);
+    expect(matches('a.*', 'a.b.c')).toBe(false);
+    expect(matches('a.*.c', 'a.b')).toBe(false);
+  });
+});
