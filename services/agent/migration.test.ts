@@ -256,6 +256,34 @@ describe.each([
     await expectNoLeak();
   });
 
+  onlyInMemory(name)('a waiting sequence moves by its state alone, one in prefill with the blocks that it has', async () => {
+    const busy = Array.from({ length: 8 }, (_, i) => source.open('a', `busy-${i}`, { body: chatBody('x', 20) }));
+    const waiting = source.open('a', 'waiting', { body });
+    await world.until(() => status.get('a')!.sequences.some(({ state }) => state === 'waiting'), 'it waits');
+    const first = migration(worker, { id: 'mig-w', requestId: 'waiting', source: 'a', target: 'b' });
+    await world.during(first.reserve(0));
+    expect(await world.during(first.copy(0, { last: true }))).toMatchObject({ refusal: null, blocksSent: 0, nextIndex: 0 });
+    target.open('b', 'waiting', { epoch: 2, reservationId: 'mig-w' });
+    await world.during(first.release(true));
+    await world.until(() => waiting.finish !== undefined && busy.every((request) => request.finish), 'all end');
+    waiting.expectExact(body, 150);
+
+    const long = chatBody('word '.repeat(90), 10);
+    const request = source.open('a', 'long', { body: long });
+    await world.until(() => status.get('a')!.sequences.some(({ state }) => state === 'prefill'), 'it is in prefill');
+    const second = migration(worker, { id: 'mig-p', requestId: 'long', source: 'a', target: 'b' });
+    await world.during(second.reserve(48));
+    const copied = await world.during(second.copy(0, { last: true }));
+    expect(copied).toMatchObject({ refusal: null, nextIndex: 0 });
+    expect(copied.blocksSent).toBeLessThan(48);
+    target.open('b', 'long', { epoch: 2, reservationId: 'mig-p' });
+    await world.during(second.release(true));
+    await world.until(() => request.finish !== undefined, 'the answer ends');
+    request.expectExact(long, 10);
+    expect(request.data.match(/"role":"assistant"/g)).toHaveLength(1);
+    await expectNoLeak();
+  });
+
   onlyInMemory(name)('nobody comes back: the reservation expires and the paused source resumes', async () => {
     const { request, moves } = await running();
     await world.during(moves.reserve(20, 300));
