@@ -2,7 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { keysOf, matches, subjectOf } from './subject.ts';
 
-const key = fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => text !== '*' && text.isWellFormed());
+const key = fc
+  .oneof(
+    fc.string({ minLength: 1, unit: 'binary' }),
+    fc.string({ minLength: 1, unit: fc.constantFrom('.', '*', '>', '%', ' ', '\t', '\n', '\0', '\u3000', '\u00a0', 'ü', 'a') }),
+  )
+  .filter((text) => text !== '*');
 
 describe('subjects', () => {
   test('keys replace * in order', () => {
@@ -22,11 +27,11 @@ describe('subjects', () => {
       fc.property(key, key, (one, two) => {
         const subject = subjectOf('a.*.b.*', [one, two]);
         expect(subject.split('.')).toHaveLength(4);
-        expect(subject).not.toMatch(/[\s*>]/);
+        expect(subject).not.toMatch(/[ \t\r\n*>]/);
         expect(keysOf('a.*.b.*', subject)).toEqual([one, two]);
         expect(matches('a.*.b.*', subject)).toBe(true);
-        expect(matches(subject, subject)).toBe(true);
       }),
+      { numRuns: 2000 },
     );
   });
 

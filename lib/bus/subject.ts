@@ -1,13 +1,14 @@
 // Subjects: a pattern of tokens separated by dots, in which `*` stands for one key.
 
-/** What NATS would read as structure, and the escape itself. */
-const special = /[\s.*>%]/g;
+/** What NATS would read as structure, control characters, and the escape itself. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a key may hold any character
+const special = /[\u0000-\u0020\u007f.*>%]/g;
 
 /** A key as one token. Keys may hold any character; `*` alone means every key. @throws Error for an empty key */
 function token(key: string): string {
   if (key === '') throw new Error('a key of a subject is empty');
-  if (key === '*' || key.search(special) < 0) return key;
-  return key.replace(special, (character) => `%${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  if (key === '*') return key;
+  return key.toWellFormed().replace(special, (character) => `%${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** The pattern with its `*` replaced in order. @throws Error when there are more or fewer keys than `*` */
