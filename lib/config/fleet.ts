@@ -4,45 +4,42 @@ import { z } from 'zod';
 const identifier = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}$/, 'lower-case letters, digits and dashes, at most 41 characters');
 
 export const simEngineSchema = z.strictObject({
-  /** A row of core/engine/profiles.ts. */
-  profile: z.string(),
-  /** 1 is the profile's real speed; 0.5 takes twice as long. */
-  speed: z.number().min(0.001).max(1000).default(1),
-  blocks: z.int().min(8).max(1_000_000).default(2048),
-  blockTokens: z.int().min(1).max(1024).default(16),
-  /** Real bytes kept and moved for each token. */
-  kvBytesPerToken: z.int().min(8).max(1_048_576).default(256),
-  maxRunning: z.int().min(1).max(4096).default(32),
-  maxWaiting: z.int().min(0).max(100_000).default(64),
-  /** Tokens of prefill per step (chunked prefill). */
-  prefillChunk: z.int().min(16).max(65_536).default(512),
-  maxContextTokens: z.int().min(64).max(10_000_000).default(16_384),
-  prefixCache: z.boolean().default(true),
+  profile: z.string().describe('speeds and costs: a row of the table of engine profiles'),
+  speed: z.number().min(0.001).max(1000).default(1).describe("1 is the profile's real speed; 0.5 takes twice as long"),
+  blocks: z.int().min(8).max(1_000_000).default(2048).describe('KV blocks of an instance'),
+  blockTokens: z.int().min(1).max(1024).default(16).describe('token slots of a block'),
+  kvBytesPerToken: z.int().min(8).max(1_048_576).multipleOf(4).default(256).describe('real bytes kept and moved for each token'),
+  maxRunning: z.int().min(1).max(4096).default(32).describe('sequences in the batch'),
+  maxWaiting: z.int().min(0).max(100_000).default(64).describe('sequences that may wait at the engine; more are refused'),
+  prefillChunk: z.int().min(16).max(65_536).default(512).describe('prompt tokens computed in a step (chunked prefill)'),
+  maxContextTokens: z.int().min(64).max(10_000_000).default(16_384).describe('prompt and output of a request together'),
+  prefixCache: z.boolean().default(true).describe('keep the KV of ended sequences for prompts that begin alike'),
 });
 export type SimEngineConfig = z.infer<typeof simEngineSchema>;
 
 export const poolSchema = z
   .strictObject({
-    id: identifier,
-    /** Names that clients use in "model". The first is the one that answers carry. */
-    models: z.array(z.string().min(1)).min(1),
-    role: z.enum(['mixed', 'prefill', 'decode']).default('mixed'),
-    engine: z.enum(['sim']).default('sim'),
+    id: identifier.describe('name of the pool'),
+    models: z.array(z.string().min(1)).min(1).describe('names that clients use in "model"; the first is the one that answers carry'),
+    role: z.enum(['mixed', 'prefill', 'decode']).default('mixed').describe('what its instances compute'),
+    engine: z.enum(['sim']).default('sim').describe('serving software of its instances'),
     sim: simEngineSchema,
-    /** Instances at the first start. */
-    instances: z.int().min(0).max(1000),
-    min: z.int().min(0).default(0),
-    max: z.int().min(1).max(10_000).default(8),
-    /** Fewer instances than this need a person's approval. */
-    floor: z.int().min(0).default(1),
-    /** Micro-dollars per token. */
-    price: z.strictObject({ inputMicros: z.number().min(0).default(0), outputMicros: z.number().min(0).default(0) }).prefault({}),
+    instances: z.int().min(0).max(1000).describe('instances at the first start'),
+    min: z.int().min(0).default(0).describe('scaling never goes below'),
+    max: z.int().min(1).max(10_000).default(8).describe('scaling never goes above'),
+    floor: z.int().min(0).default(1).describe("fewer instances than this need a person's approval"),
+    price: z
+      .strictObject({
+        inputMicros: z.number().min(0).default(0).describe('micro-dollars per prompt token'),
+        outputMicros: z.number().min(0).default(0).describe('micro-dollars per output token'),
+      })
+      .prefault({}),
   })
   .refine((pool) => pool.min <= pool.max, { message: 'min must not exceed max', path: ['min'] });
 export type PoolConfig = z.infer<typeof poolSchema>;
 
 export const fleetSchema = z
-  .strictObject({ pools: z.array(poolSchema).min(1) })
+  .strictObject({ pools: z.array(poolSchema).min(1).describe('one entry for each pool') })
   .refine((fleet) => new Set(fleet.pools.map((pool) => pool.id)).size === fleet.pools.length, { message: 'two pools have the same id' })
   .refine((fleet) => new Set(fleet.pools.flatMap((pool) => pool.models)).size === fleet.pools.flatMap((pool) => pool.models).length, {
     message: 'a model name belongs to one pool only',

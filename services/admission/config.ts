@@ -6,8 +6,8 @@ import { fleetSchema } from '../../lib/config/fleet.ts';
 const targets = (defaults: { ttftMs: number; tpotMs: number }) =>
   z
     .strictObject({
-      ttftMs: z.number().min(1).max(86_400_000).default(defaults.ttftMs),
-      tpotMs: z.number().min(0).max(60_000).default(defaults.tpotMs),
+      ttftMs: z.number().min(1).max(86_400_000).default(defaults.ttftMs).describe('target: arrival to first token, ms'),
+      tpotMs: z.number().min(0).max(60_000).default(defaults.tpotMs).describe('target: time per output token after the first, ms'),
     })
     .prefault({});
 
@@ -33,7 +33,7 @@ export const admissionSchema = z.strictObject({
   maxEntries: z.int().min(10).max(1_000_000).default(20_000).describe('requests remembered per pool: queued, and recently assigned'),
   reservationTtlMs: z.int().min(10_000).max(86_400_000).default(600_000).describe('a reservation that nobody settles is given back, ms'),
   keyTtlMs: z.int().min(100).max(600_000).default(2_000).describe('limits of a key are read again after this long, ms'),
-  keyCacheEntries: z.int().min(10).max(1_000_000).default(10_000),
+  keyCacheEntries: z.int().min(10).max(1_000_000).default(10_000).describe('API keys whose limits are remembered'),
   whenStoreAway: z.enum(['admit', 'refuse']).default('admit').describe('what becomes of limited keys while limits cannot be checked'),
   slo: z
     .strictObject({

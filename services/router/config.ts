@@ -19,7 +19,7 @@ export const routerSchema = z.strictObject({
       name: z.string().min(1).max(64).default(defaultProfile.name).describe('shown in decision records'),
       weights: weightsSchema.prefault({}),
       picker: z.enum(['best', 'weighted']).default(defaultProfile.picker).describe('highest total, or drawn among the best topK'),
-      topK: z.int().min(1).max(64).default(defaultProfile.topK),
+      topK: z.int().min(1).max(64).default(defaultProfile.topK).describe('instances that the weighted picker draws among'),
       allowedWaiting: z
         .int()
         .min(0)
@@ -27,14 +27,24 @@ export const routerSchema = z.strictObject({
         .default(defaultProfile.allowedWaiting)
         .describe('sequences that may wait at an instance; keep equal to the same setting of admission'),
       loadSpan: z.int().min(1).max(10_000).default(defaultProfile.loadSpan).describe('sequences above the least loaded at which affinity ends'),
-      headroomHalfSteps: z.number().min(1).max(1_000_000).default(defaultProfile.headroomHalfSteps),
-      affinityHalfTokens: z.number().min(0).max(1_000_000).default(defaultProfile.affinityHalfTokens),
+      headroomHalfSteps: z
+        .number()
+        .min(1)
+        .max(1_000_000)
+        .default(defaultProfile.headroomHalfSteps)
+        .describe('decode steps of KV room that score one half'),
+      affinityHalfTokens: z
+        .number()
+        .min(0)
+        .max(1_000_000)
+        .default(defaultProfile.affinityHalfTokens)
+        .describe('length of a prefix hit, in tokens, that counts one half'),
     })
     .prefault({}),
   graceMs: z.int().min(100).max(60_000).default(2_000).describe('how long an instance may take to report what was placed on it, ms'),
   maxBookings: z.int().min(100).max(10_000_000).default(50_000).describe('placements remembered until reports show them'),
   prefixEntries: z.int().min(1_000).max(100_000_000).default(262_144).describe('(instance, block) pairs in the prefix index, in all'),
-  prefixEntriesPerInstance: z.int().min(100).max(10_000_000).default(16_384),
+  prefixEntriesPerInstance: z.int().min(100).max(10_000_000).default(16_384).describe('the same for one instance'),
   sessions: z.int().min(100).max(10_000_000).default(50_000).describe('sessions remembered'),
   staleViewMs: z.int().min(100).max(600_000).default(3_000).describe('a fleet view older than this is used and counted, ms'),
   maxBatch: z.int().min(1).max(10_000).default(512).describe('requests in one batch; the rest of a larger one is to be asked again'),
