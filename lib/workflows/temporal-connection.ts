@@ -68,7 +68,7 @@ export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): T
   return {
     client,
     connected() {
-      void client();
+      client().catch((thrown: unknown) => telemetry.log.error('no Temporal client', { error: String(thrown) }));
       return up;
     },
     seen,

@@ -27,11 +27,10 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
   }
 
   /**
-   * The answer to the hand-over is lost: it may have been carried out, or may still be. First its deadline is waited
-   * for, after which no gateway executes it any more; only then does "not committed" mean that it stays so.
+   * The answer to the hand-over is lost: it may have been carried out, or may still be on its way. The question is a
+   * final one, so "not committed" stays so even if the hand-over comes later.
    */
-  async function settle(plan: MigrationPlan, executedUntilMs: number): Promise<HandOverReply> {
-    await sleep(clock, executedUntilMs - clock.now());
+  async function settle(plan: MigrationPlan): Promise<HandOverReply> {
     const untilMs = clock.now() + settings.outcomeMs;
     for (;;) {
       try {
@@ -63,13 +62,12 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
         mode: plan.mode,
         nextIndex,
       };
-      const executedUntilMs = clock.now() + withinMs;
       let reply: HandOverReply;
       try {
         reply = await bus.request(contracts.handOver, [plan.gatewayId], command, { timeoutMs: withinMs, id: plan.migrationId });
       } catch (thrown) {
         span.event('answer lost, asking for the outcome', { 'error.type': thrown instanceof SwitchyardError ? thrown.code : 'internal' });
-        reply = await settle(plan, executedUntilMs);
+        reply = await settle(plan);
       }
       span.set({ 'switchyard.outcome': reply.outcome });
       return reply;
