@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { exampleInstance as instance, exampleSequence as sequence } from '../tracking/example-fleet.ts';
+import { exampleNowMs, exampleInstance as instance, exampleSequence as sequence } from '../tracking/example-fleet.ts';
 import type { KnownInstance } from '../tracking/fleet-view.ts';
 import { forecastDrain } from './drain.ts';
 import { exampleLimits as limits, examplePlanning as planning } from './example-limits.ts';
@@ -51,6 +51,14 @@ describe('a move that was asked for', () => {
     Array.from({ length: count }, (_, i) => ({ ...moving, requestId: `${requestId}${i}`, targetInstanceId: 'chat-9' }));
   test.each<[string, KnownInstance[], Partial<MoveQuestion>, Partial<PlanningView>, string, RegExp]>([
     ['an unknown request', [one(), two()], { requestId: 'r9' }, {}, 'unknown_request', /no running request r9/],
+    [
+      'a request that arrives somewhere',
+      [one(), two()],
+      { requestId: 'r9' },
+      { movedAtMs: new Map([['r9', exampleNowMs - 1_999]]) },
+      'not_movable',
+      /not reported yet/,
+    ],
     ['a request that moves already', [one(), two()], {}, { active: [moving] }, 'already_moving', /being moved/],
     ['a paused request', [one({ state: 'paused' }), two()], {}, {}, 'already_moving', /being moved/],
     ['a request of a dead instance', [{ ...one(), health: 'dead' }, two()], {}, {}, 'not_movable', /chat-1 is dead/],

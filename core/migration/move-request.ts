@@ -7,6 +7,9 @@ import { type PlannedInstance, type PoolPicture, picturesOf } from './pool-pictu
 import { costSentence, toMove } from './rebalance.ts';
 import { checkTarget, chooseTarget, isRefusal } from './target.ts';
 
+/** A request that was moved appears on its new instance in the fleet view within this, ms. */
+const reportedWithinMs = 2_000;
+
 export interface MoveQuestion {
   readonly requestId: string;
   /** Empty: the best one is chosen. */
@@ -20,7 +23,12 @@ export function planMove(view: PlanningView, question: MoveQuestion, limits: Pla
   const { requestId } = question;
   const pictures = picturesOf(view);
   const found = findRequest(pictures, requestId);
-  if (!found) return no(refusal('unknown_request', `no running request ${requestId}; see "switchyard requests"`));
+  if (!found) {
+    const sinceMs = view.nowMs - (view.movedAtMs.get(requestId) ?? Number.NEGATIVE_INFINITY);
+    if (sinceMs < reportedWithinMs)
+      return no(refusal('not_movable', `request ${requestId} has just been moved and its instance has not reported yet; ask again`, 500));
+    return no(refusal('unknown_request', `no running request ${requestId}; see "switchyard requests"`));
+  }
   const { picture, source, sequence } = found;
   if (picture.moving.has(requestId) || sequence.state === 'paused')
     return no(refusal('already_moving', `request ${requestId} is being moved; see "switchyard status"`, 1_000));

@@ -32,7 +32,8 @@ export function planScale(view: PoolView, target: number, terms: PlanTerms): Sca
   const needsApproval = target < from && target < view.bounds.floor;
   const approvalExpiresMs = needsApproval ? view.nowMs + terms.approvalWithinMs : 0;
   const stop = retireOrder(view).slice(0, Math.max(0, from - target));
-  const stopping = stop.map((instance) => `${instance.status.instanceId} is chosen with ${requestsOn(instance)} requests, the fewest.`);
+  const chosen = stop.map((instance) => `${instance.status.instanceId} (${requestsOn(instance)})`);
+  const stopping = stop.length > 0 ? [`Stops those with the fewest requests: ${chosen.join(', ')}.`] : [];
   return {
     scaleId: terms.scaleId,
     pool: view.pool,

@@ -202,7 +202,7 @@ describe('plans', () => {
     expect(planScale(view, 1, terms).stopInstanceIds).toEqual(['chat-3', 'chat-2', 'chat-1']);
     expect(planScale(view, 3, terms)).toMatchObject({
       stopInstanceIds: ['chat-3'],
-      reasons: ['why', 'chat-3 is chosen with 1 requests, the fewest.'],
+      reasons: ['why', 'Stops those with the fewest requests: chat-3 (1).'],
     });
   });
   test('below the floor people decide, and the time to execute begins after that', () => {

@@ -121,6 +121,23 @@ describe('the fleet view', () => {
   });
 });
 
+describe('a tracker without its bus', () => {
+  test('kills nobody, and gives everyone time to report when the bus is back', async () => {
+    const ports = world.ports('instance-tracker-1');
+    let up = true;
+    await instanceTracker.start(config, { ...ports, bus: { ...ports.bus, connected: () => up } });
+    await reportFor(3_000, 'chat-1');
+    up = false;
+    await world.clock.advance(30_000);
+    up = true;
+    await world.clock.advance(1_000);
+    expect(seen()).toEqual(['chat-1:healthy:-']);
+    expect(newest().instances[0]?.stale).toBe(true);
+    await world.clock.advance(3_500);
+    expect(seen()).toEqual(['chat-1:dead:-']);
+  });
+});
+
 describe('cordons', () => {
   test('are acknowledged when stored and in the view, and may be repeated', async () => {
     await startTracker();
