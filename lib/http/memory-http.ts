@@ -76,7 +76,7 @@ export function createMemoryHttp(options: MemoryHttpOptions = {}): MemoryHttp {
 
     async fetch(url, options = {}) {
       const parsed = new URL(url);
-      const server = servers.get(`http://${parsed.host}`);
+      const server = servers.get(`http://${parsed.hostname}:${parsed.port || 80}`);
       if (!server) throw new SwitchyardError('unreachable', `nobody serves ${parsed.host}`);
       const exchange = new Exchange(parsed, options);
       server.running.add(exchange);
