@@ -1,0 +1,122 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { VirtualClock } from '../../lib/clock/virtual-clock.ts';
+import { createMemoryNet, type MemoryNet } from '../../lib/net/memory-net.ts';
+import type { Connection } from '../../lib/ports/net.ts';
+import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
+import { LinkFrame, type OpenStream } from '../../proto/gen/messages.ts';
+import { createLinkPool, type LinkPool } from './link-pool.ts';
+
+let clock: VirtualClock;
+let net: MemoryNet;
+let pool: LinkPool;
+let address: string;
+let accepted: Connection[];
+let received: LinkFrame[];
+let closed: number;
+let lost: string[];
+
+beforeEach(async () => {
+  clock = new VirtualClock();
+  net = createMemoryNet(clock);
+  accepted = [];
+  received = [];
+  closed = 0;
+  lost = [];
+  const listener = await net.listen('link', { host: 'agent', port: 0, maxFrameBytes: 1_000_000 }, (connection) => {
+    accepted.push(connection);
+    connection.onFrame((bytes) => received.push(LinkFrame.decode(bytes)));
+    connection.onClose(() => closed++);
+  });
+  address = listener.address;
+  pool = createLinkPool({
+    net,
+    clock,
+    telemetry: createMemoryTelemetry(clock),
+    gatewayId: 'gateway-1',
+    connectMs: 1_000,
+    maxFrameBytes: 1_000_000,
+    linkBufferBytes: 2_000,
+    linkIdleMs: 10_000,
+    spoken: () => {},
+    lost: (requestId, epoch, why) => lost.push(`${requestId} ${epoch} ${why}`),
+  });
+});
+
+function open(requestId: string, bodyBytes = 10): void {
+  const stream: Omit<OpenStream, 'stream'> = {
+    requestId,
+    instanceId: 'chat-1',
+    epoch: 1,
+    endpoint: 'chat',
+    body: new Uint8Array(bodyBytes),
+    clientStreams: true,
+    resumeTokenIds: [],
+    resumeText: '',
+    reservationId: '',
+    priority: 0,
+    arrivalMs: 0,
+    createdS: 0,
+    includeUsage: false,
+    gatewayId: 'gateway-1',
+    traceparent: '',
+    nextIndex: 0,
+    maxOutputTokens: 1,
+    promptTokens: 1,
+  };
+  pool.open(address, stream);
+}
+
+describe('a token link', () => {
+  test('says hello first, then what waited for the connection, in order', async () => {
+    open('a');
+    open('b');
+    pool.cancel('a', 1, 'client_left');
+    await clock.advance(1);
+    expect(received.map((frame) => frame.hello?.id ?? frame.open?.requestId ?? `cancel ${frame.cancel?.requestId}`)).toEqual([
+      'gateway-1',
+      'a',
+      'b',
+      'cancel a',
+    ]);
+  });
+
+  test('that stood idle is closed, one with a stream is not, and a new one is made when needed', async () => {
+    open('a');
+    await clock.advance(30_000);
+    expect(pool.size).toBe(1);
+    pool.forget('a');
+    await clock.advance(15_000);
+    expect(pool.size).toBe(0);
+    expect(closed).toBe(1);
+    open('b');
+    await clock.advance(1);
+    expect(accepted).toHaveLength(2);
+    expect(lost).toEqual([]);
+  });
+
+  test('that is full sends the stream elsewhere, after the call', async () => {
+    open('a', 1_500);
+    open('b', 1_500);
+    expect(lost).toEqual([]);
+    await clock.advance(1);
+    expect(lost).toEqual(['b 1 link_full']);
+  });
+
+  test('to an agent of another protocol is given up', async () => {
+    open('a');
+    await clock.advance(1);
+    accepted[0]!.send(LinkFrame.encode({ hello: { id: 'agent-1', protocol: 99 } }));
+    await clock.advance(1);
+    expect(lost).toEqual(['a 1 bad_protocol']);
+    expect(closed).toBe(1);
+  });
+
+  test('cancels only the stream of that epoch, once', async () => {
+    open('a');
+    pool.cancel('a', 2, 'moved');
+    pool.cancel('a', 1, 'moved');
+    pool.cancel('a', 1, 'moved');
+    await clock.advance(1);
+    expect(received.filter((frame) => frame.cancel)).toHaveLength(1);
+  });
+});
