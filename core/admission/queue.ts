@@ -130,6 +130,11 @@ export class AdmissionQueue {
     return [...this.#items.values()].map((queued) => queued.item).filter((item) => item.expiresAtMs <= nowMs);
   }
 
+  /** There may be room where there was none: nobody has to hold back any longer. */
+  allReady(): void {
+    for (const queued of this.#items.values()) queued.notBeforeMs = 0;
+  }
+
   /** When an item becomes ready that is not yet; undefined when all are. */
   nextReadyMs(nowMs: number): number | undefined {
     let next: number | undefined;

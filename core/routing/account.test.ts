@@ -59,6 +59,13 @@ describe('account of work in flight', () => {
     expect(account.size).toBe(1);
   });
 
+  test('a booking that comes after the end of its request is ignored', () => {
+    const account = new InFlightAccount(limits);
+    account.done('r1', 0);
+    account.book(booking('r1'));
+    expect(account.size).toBe(0);
+  });
+
   test('at the limit the oldest booking is forgotten', () => {
     const account = new InFlightAccount(limits);
     for (const id of ['r1', 'r2', 'r3', 'r4']) account.book(booking(id));

@@ -67,12 +67,12 @@ export class InFlightAccount {
     return this.#bookings.get(requestId);
   }
 
-  /** Takes the place of an earlier booking of the same request; one of an older epoch changes nothing. */
+  /** Takes the place of an earlier booking of the same request. One of an older epoch, or of a request that has ended, came late and changes nothing. */
   book(booking: InFlightBooking): void {
+    if (this.#ended.has(booking.requestId)) return;
     const earlier = this.#bookings.get(booking.requestId);
     if (earlier && earlier.epoch > booking.epoch) return;
     if (earlier) this.#drop(earlier);
-    this.#ended.delete(booking.requestId);
     const account = this.#account(booking.instanceId);
     if (account.listed.has(booking.requestId)) return;
     this.#bookings.set(booking.requestId, booking);

@@ -77,6 +77,7 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
     case 'view':
       state.view = message.view;
       state.account.reconcile(message.view, nowMs);
+      state.queue.allReady();
       break;
     case 'booked':
       state.account.book(message.booking);

@@ -1,8 +1,8 @@
 // What time does to the queue: questions are answered, deadlines pass, forgotten requests lapse.
 import { retryAfterMs } from '../../core/admission/drain-rate.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
-import { answerQueued, end, refuse } from './entries.ts';
-import type { PoolState, Turn } from './pool-state.ts';
+import { answerQueued, refuse, waited } from './entries.ts';
+import type { Entry, PoolState, Turn } from './pool-state.ts';
 
 /** How often deadlines are looked at while there is anything to look at. */
 const sweepEveryMs = 100;
@@ -24,13 +24,23 @@ export function passTime(turn: Turn): void {
       // The account goes on counting it; only the answer to a late question is forgotten.
       if (silentMs >= state.config.assignedMs) state.entries.delete(requestId);
     } else if (entry.phase !== 'routing' && !state.parked.has(requestId) && silentMs >= state.config.lapseMs) {
-      end(turn, requestId, 'left', refusal('client_left', 'nobody asked about the request any more'));
+      lapse(turn, requestId, entry);
     }
   }
   for (const [requestId, { atMs }] of state.ended) {
     if (nowMs - atMs < state.config.endedMs) break;
     state.ended.delete(requestId);
   }
+}
+
+/**
+ * Its gateway is gone, or its questions were lost. In case it comes back nothing else is undone: it then takes its old
+ * place, with its reservation, which otherwise runs out by itself.
+ */
+function lapse(turn: Turn, requestId: string, entry: Entry): void {
+  turn.state.entries.delete(requestId);
+  turn.state.queue.remove(requestId);
+  waited(turn, entry.request, { outcome: 'left', code: 'client_left', waitMs: turn.nowMs - entry.admittedAtMs });
 }
 
 /** The earliest time at which something happens by itself. */

@@ -1,0 +1,221 @@
+// The queue actor under arbitrary messages in arbitrary order: what must hold whatever the bus does.
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { anInstance, aRequest, aView } from '../../core/routing/routing-fixtures.ts';
+import { queueActor } from './actor.ts';
+import { admissionSchema } from './config.ts';
+import type { PoolEffect, PoolMessage, PoolState } from './pool-state.ts';
+
+const config = admissionSchema.parse({
+  maxQueued: 4,
+  maxEntries: 12,
+  maxBatch: 3,
+  fleet: { pools: [{ id: 'chat', models: ['m'], instances: 1, sim: { profile: 'p' } }] },
+});
+const actor = queueActor(config);
+
+type Move =
+  | { readonly kind: 'ask'; readonly id: number; readonly epoch: number; readonly key: boolean; readonly priority: number }
+  | { readonly kind: 'leave' | 'done'; readonly id: number }
+  | { readonly kind: 'reserved'; readonly ok: boolean }
+  | { readonly kind: 'routed'; readonly placed: boolean }
+  | { readonly kind: 'failed' | 'gained' | 'lost' | 'view' | 'pass' };
+
+const anId = fc.nat({ max: 15 });
+const moves: fc.Arbitrary<Move[]> = fc.array(
+  fc.oneof(
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        kind: fc.constant('ask' as const),
+        id: anId,
+        epoch: fc.nat({ max: 2 }),
+        key: fc.boolean(),
+        priority: fc.integer({ min: -1, max: 1 }),
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('leave' as const, 'done' as const), id: anId }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('reserved' as const), ok: fc.boolean() }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('routed' as const), placed: fc.boolean() }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        kind: fc.constantFrom('failed' as const, 'gained' as const, 'gained' as const, 'lost' as const, 'view' as const, 'pass' as const),
+      }),
+    },
+  ),
+  { maxLength: 120 },
+);
+
+/** Plays the world around the actor: a store and a router that answer late, in order, or not at all. */
+class Play {
+  state: PoolState = actor.start('chat', 0);
+  nowMs = 0;
+  readonly effects: PoolEffect[] = [];
+  readonly answered = new Map<number, number>();
+  asks = 0;
+  #epoch = 0;
+  #version = 0;
+  readonly #reserving: Extract<PoolEffect, { type: 'reserve' }>[] = [];
+  readonly #routing: Extract<PoolEffect, { type: 'route' }>[] = [];
+
+  send(message: PoolMessage | { type: 'wake' }): void {
+    const [state, effects] = actor.step(this.state, message, this.nowMs);
+    actor.assertValid(state);
+    this.state = state;
+    for (const effect of effects) {
+      this.effects.push(effect);
+      if (effect.type === 'reserve') this.#reserving.push(effect);
+      if (effect.type === 'route') this.#routing.push(effect);
+      if (effect.type === 'answer' || effect.type === 'notOwner') this.answered.set(effect.ask, (this.answered.get(effect.ask) ?? 0) + 1);
+    }
+  }
+
+  make(move: Move): void {
+    this.nowMs += 37;
+    switch (move.kind) {
+      case 'ask': {
+        const { epoch, priority, key } = move;
+        const request = aRequest(`r${move.id}`, { epoch, priority, keyId: key ? 'k' : '', queueDeadlineMs: this.nowMs + 2_000 });
+        this.send({ type: 'ask', ask: this.asks++, request, answerByMs: this.nowMs + 1_000 });
+        break;
+      }
+      case 'leave':
+      case 'done':
+        this.send({ type: move.kind, requestId: `r${move.id}` });
+        break;
+      case 'reserved': {
+        const effect = this.#reserving.shift();
+        const no = { code: 'rate_limit_exceeded', message: '', retryable: true, retryAfterMs: 1 };
+        if (effect) this.send({ type: 'reserved', request: effect.request, held: move.ok, limits: null, refusal: move.ok ? null : no });
+        break;
+      }
+      case 'routed':
+        this.#routed(move.placed);
+        break;
+      case 'failed': {
+        const effect = this.#routing.shift();
+        if (effect) this.send({ type: 'routeFailed', batch: effect.batch, code: 'timeout' });
+        break;
+      }
+      case 'gained':
+        if (this.state.ownerEpoch === undefined) this.send({ type: 'gained', epoch: ++this.#epoch });
+        break;
+      case 'lost':
+        this.send({ type: 'lost' });
+        break;
+      case 'view':
+        this.send({ type: 'view', view: aView([anInstance('a', { maxRunning: 3, sequenceNumber: ++this.#version })], { version: this.#version }) });
+        break;
+      case 'pass':
+        this.pass(1_500);
+    }
+  }
+
+  pass(ms: number): void {
+    const untilMs = this.nowMs + ms;
+    for (let at = actor.wakeAt(this.state); at !== undefined && at <= untilMs; at = actor.wakeAt(this.state)) {
+      this.nowMs = Math.max(this.nowMs, at);
+      this.send({ type: 'wake' });
+    }
+    this.nowMs = untilMs;
+  }
+
+  #routed(placed: boolean): void {
+    const effect = this.#routing.shift();
+    if (!effect) return;
+    const results = effect.requests.map(({ requestId, epoch }) =>
+      placed
+        ? { requestId, assignment: { requestId, pool: 'chat', instanceId: 'a', address: 'ws://a', epoch: epoch + 1, assignedAtMs: 0, routerId: 'x' } }
+        : { requestId, refusal: { code: 'all_saturated', message: '', retryable: true, retryAfterMs: 0 } },
+    );
+    this.send({ type: 'routed', batch: effect.batch, results });
+  }
+}
+
+describe('whatever happens', () => {
+  const played = (list: readonly Move[]) => {
+    const play = new Play();
+    for (const move of [{ kind: 'gained' } as const, { kind: 'view' } as const, ...list]) play.make(move);
+    return play;
+  };
+
+  test('every question is answered exactly once, within its time', () => {
+    fc.assert(
+      fc.property(moves, (list) => {
+        const play = played(list);
+        play.pass(1_001);
+        expect([...play.answered.keys()].sort((a, b) => a - b)).toEqual(Array.from({ length: play.asks }, (_, ask) => ask));
+        expect([...play.answered.values()].every((times) => times === 1)).toBe(true);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('only the owner sends batches, under its epoch, never larger than allowed', () => {
+    fc.assert(
+      fc.property(moves, (list) => {
+        const play = new Play();
+        for (const move of list) {
+          const before = play.effects.length;
+          play.make(move);
+          for (const effect of play.effects.slice(before)) {
+            if (effect.type !== 'route') continue;
+            expect(effect.requests.length).toBeLessThanOrEqual(config.maxBatch);
+            expect(new Set(effect.requests.map(({ requestId }) => requestId)).size).toBe(effect.requests.length);
+          }
+        }
+        const epochs = play.effects.flatMap((effect) => (effect.type === 'route' ? [effect.epoch] : []));
+        expect(epochs).toEqual(epochs.toSorted((a, b) => a - b));
+      }),
+    );
+  });
+
+  test('one (request, epoch) is never answered with two different assignments by the same owner', () => {
+    fc.assert(
+      fc.property(moves, (list) => {
+        const waits = played(list.filter((move) => move.kind !== 'lost')).effects.flatMap((effect) =>
+          effect.type === 'answer' && effect.reply.outcome === 'assigned' ? [effect.reply.assignment!] : [],
+        );
+        const byEpoch = new Map<string, unknown>();
+        for (const assignment of waits) {
+          const name = `${assignment.requestId}/${assignment.epoch}`;
+          expect(byEpoch.get(name) ?? assignment).toEqual(assignment);
+          byEpoch.set(name, assignment);
+        }
+      }),
+    );
+  });
+
+  test('a reservation is given back at most once', () => {
+    fc.assert(
+      fc.property(moves, (list) => {
+        const { effects } = played(list.filter((move) => move.kind !== 'lost' && move.kind !== 'pass'));
+        const refunds = effects.flatMap((effect) => (effect.type === 'refund' ? [effect.request.requestId] : []));
+        expect(new Set(refunds).size).toBe(refunds.length);
+      }),
+    );
+  });
+
+  test('the same messages at the same times give the same effects', () => {
+    fc.assert(
+      fc.property(moves, (list) => {
+        expect(played(list).effects).toEqual(played(list).effects);
+      }),
+    );
+  });
+
+  test('left alone, it forgets everything in the end', () => {
+    fc.assert(
+      fc.property(moves, (list) => {
+        const play = played(list);
+        play.make({ kind: 'failed' });
+        play.pass(40_000);
+        if (play.state.batch) return;
+        expect([...play.state.entries.keys()]).toEqual([]);
+        expect(play.state.parked.size).toBe(0);
+        expect(play.state.queue.size).toBe(0);
+      }),
+    );
+  });
+});
