@@ -1,6 +1,8 @@
 // Keeps trying to own a name through a lease in the store. While the store is away an owner goes on: nobody else can
 // take the lease then, and if one could, its higher epoch fences this one out at every receiver.
 import type { Clock } from '../ports/clock.ts';
+import type { Identity } from '../ports/ports.ts';
+import type { Rng } from '../ports/rng.ts';
 import type { Lease, Store } from '../ports/store.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 
@@ -19,6 +21,11 @@ export interface OwnershipOptions {
   readonly telemetry: Telemetry;
   readonly gained: (lease: Lease) => void;
   readonly lost: (lease: Lease) => void;
+}
+
+/** Who holds a lease: this run of this process. One that was restarted under the same name is another owner, with a higher epoch. */
+export function leaseOwner(ports: { readonly identity: Identity; readonly rng: Rng }): string {
+  return `${ports.identity.id}/${ports.rng.id('')}`;
 }
 
 export function keepOwning(options: OwnershipOptions): Ownership {

@@ -3,7 +3,7 @@
 import { sloClasses } from '../../core/admission/slo.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { hostActors } from '../../lib/actor/host.ts';
-import { keepOwning, type Ownership } from '../../lib/actor/ownership.ts';
+import { keepOwning, leaseOwner, type Ownership } from '../../lib/actor/ownership.ts';
 import { admit, booked, leaveQueue, queueOwnerChanged, requestDone } from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { MessageContext, Subscription } from '../../lib/ports/bus.ts';
@@ -141,7 +141,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   const ownerships: Ownership[] = pools.map((pool) =>
     keepOwning({
       name: `queue/${pool}`,
-      owner: identity.id,
+      owner: leaseOwner(ports),
       ttlMs: config.leaseTtlMs,
       clock,
       store,

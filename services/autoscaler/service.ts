@@ -5,7 +5,7 @@ import { freenessBand } from '../../core/scaling/freeness-band.ts';
 import type { ScalingPolicy } from '../../core/scaling/policy.ts';
 import { projectView } from '../../core/tracking/fleet-view.ts';
 import { hostActors } from '../../lib/actor/host.ts';
-import { keepOwning, type Ownership } from '../../lib/actor/ownership.ts';
+import { keepOwning, leaseOwner, type Ownership } from '../../lib/actor/ownership.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
@@ -26,7 +26,7 @@ function policyOf(config: AutoscalerConfig): ScalingPolicy<unknown> {
 }
 
 async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<AutoscalerConfig>> {
-  const { clock, bus, store, telemetry, identity } = ports;
+  const { clock, bus, store, telemetry } = ports;
   const { log } = telemetry;
   const effects = createEffects(ports);
   const pools = config.fleet.pools.map((pool) => pool.id);
@@ -168,7 +168,7 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
     const gained = (lease: Lease) => void begin(pool, lease);
     ownerships.set(
       pool,
-      keepOwning({ name: leaseName(pool), owner: identity.id, ttlMs: config.leaseMs, clock, store, telemetry, gained, lost: () => end(pool) }),
+      keepOwning({ name: leaseName(pool), owner: leaseOwner(ports), ttlMs: config.leaseMs, clock, store, telemetry, gained, lost: () => end(pool) }),
     );
   }
 

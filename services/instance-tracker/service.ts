@@ -4,7 +4,7 @@ import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts'
 import { assembleView } from '../../core/tracking/fleet-view.ts';
 import { type InstanceState, restoreInstance } from '../../core/tracking/instance-state.ts';
 import { hostActors } from '../../lib/actor/host.ts';
-import { keepOwning } from '../../lib/actor/ownership.ts';
+import { keepOwning, leaseOwner } from '../../lib/actor/ownership.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
 import { type Cancel, every, sleep } from '../../lib/ports/clock.ts';
@@ -199,7 +199,7 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
   ];
   const ownership = keepOwning({
     name: viewName,
-    owner: identity.id,
+    owner: leaseOwner(ports),
     ttlMs: config.leaseMs,
     clock,
     store,

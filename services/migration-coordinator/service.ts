@@ -2,7 +2,7 @@
 import type { PlanningView } from '../../core/migration/planning.ts';
 import { planRebalance } from '../../core/migration/rebalance.ts';
 import { projectView } from '../../core/tracking/fleet-view.ts';
-import { keepOwning } from '../../lib/actor/ownership.ts';
+import { keepOwning, leaseOwner } from '../../lib/actor/ownership.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
@@ -84,7 +84,7 @@ async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<
   const cancelRounds = every(clock, config.periodMs, rebalance);
   const ownership = keepOwning({
     name: coordinatorName,
-    owner: identity.id,
+    owner: leaseOwner(ports),
     ttlMs: config.leaseMs,
     clock,
     store,

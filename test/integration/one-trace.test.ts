@@ -14,8 +14,9 @@ const edges: readonly (readonly [string, string])[] = [
   ['gateway admit', 'admission admit'],
   ['admission admit', 'router route'],
   ['router route', 'router route.pick'],
-  ['gateway chat llama-3.1-8b', 'agent engine.generate'],
-  ['gateway chat llama-3.1-8b', 'migration-coordinator migrate'],
+  ['gateway chat llama-3.1-8b', 'gateway stream'],
+  ['gateway stream', 'agent engine.generate'],
+  ['gateway stream', 'migration-coordinator migrate'],
   ['migration-coordinator migrate', 'worker workflow.preCopy'],
   ['migration-coordinator migrate', 'worker workflow.cutOver'],
   ['worker workflow.preCopy', 'worker migrate.stage'],
@@ -70,7 +71,7 @@ describe('one trace', () => {
     });
     expect(await answer).toContain('data: [DONE]');
 
-    const named = (span: ReceivedSpan) => `${span.service} ${span.name}`;
+    const named = (span: ReceivedSpan) => `${span.service.replace('switchyard-', '')} ${span.name}`;
     const missing = () => {
       const spans = receiver.spans.filter((span) => span.traceId === traceId);
       const byId = new Map(spans.map((span) => [span.spanId, span]));

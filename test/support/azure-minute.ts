@@ -1,4 +1,4 @@
-// One minute of the Azure code trace: the recorded one where it is at hand (SWITCHYARD_TRACES, or a folder beside the
+// A minute of the Azure code trace: a recorded one where it is at hand (SWITCHYARD_TRACES, or a folder beside the
 // checkout), otherwise a generated minute of the same format and similar statistics.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,11 +20,19 @@ function generated(): TraceRow[] {
   });
 }
 
+/** The minute whose number of requests is nearest to the trace's average: some are quiet, some are bursts. */
+function typicalMinute(rows: readonly TraceRow[]): TraceRow[] {
+  const minutes = [...Map.groupBy(rows, (row) => Math.floor(row.atMs / 60_000)).entries()];
+  const distance = (found: readonly TraceRow[]) => Math.abs(found.length - requestsPerMinute);
+  const [minute, typical] = minutes.reduce((best, next) => (distance(next[1]) < distance(best[1]) ? next : best));
+  return typical.map((row) => ({ ...row, atMs: row.atMs - minute * 60_000 }));
+}
+
 export function azureMinute(): { rows: TraceRow[]; recorded: boolean } {
   const folders = [process.env.SWITCHYARD_TRACES, join(import.meta.dirname, '../../../shared/data')];
   for (const folder of folders) {
     if (!folder || !existsSync(join(folder, file))) continue;
-    return { rows: readTrace(readFileSync(join(folder, file), 'utf8')).filter((row) => row.atMs < 60_000), recorded: true };
+    return { rows: typicalMinute(readTrace(readFileSync(join(folder, file), 'utf8'))), recorded: true };
   }
   return { rows: generated(), recorded: false };
 }

@@ -66,6 +66,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     SWITCHYARD_CONFIG_DIR: config,
     SWITCHYARD_LOG_LEVEL: 'info',
     OTEL_TRACES_EXPORTER: 'none',
+    NODE_COMPILE_CACHE: join(tmpdir(), 'switchyard-compile-cache'),
     ...options.env,
   };
 

@@ -25,8 +25,8 @@ export interface TestServer {
   kill(): Promise<void>;
   /** Starts it again on the same port and data, stopping it first when it runs. Resolves when it answers. */
   restart(options?: { wipe?: boolean }): Promise<void>;
-  /** SIGSTOP: connections stay open and nothing answers. */
-  pause(): void;
+  /** SIGSTOP: connections stay open and nothing answers. Resolves when the process stands still. */
+  pause(): Promise<void>;
   resume(): void;
 }
 
@@ -154,7 +154,13 @@ async function startServer(plan: Plan): Promise<TestServer> {
       }
       child = await start();
     },
-    pause: () => signal(child, 'SIGSTOP'),
+    async pause() {
+      signal(child, 'SIGSTOP');
+      await eventually(`${plan.program} stands still`, 5_000, async () => {
+        const { stdout } = await run('ps', ['-o', 'stat=', '-p', String(child.pid)]);
+        return { ok: stdout.trim().startsWith('T'), seen: stdout };
+      });
+    },
     resume: () => signal(child, 'SIGCONT'),
   };
 }
