@@ -120,7 +120,8 @@ describe('fairness', () => {
   });
 
   test('a flow that was away does not save up its share', () => {
-    const queue = queueOf([]);
+    const queue = queueOf([anItem('back-0', { fairnessId: 'back' })]);
+    queue.take(1, 1, 0);
     for (let index = 0; index < 50; index++) {
       queue.add(anItem(`busy-${index}`, { fairnessId: 'busy' }));
       queue.take(1, 1, 0);

@@ -46,7 +46,7 @@ interface Queued {
 }
 
 export class AdmissionQueue {
-  readonly #limits: QueueLimits;
+  #limits: QueueLimits;
   readonly #items = new Map<string, Queued>();
   /** Least recently used first. */
   readonly #flows = new Map<string, Flow>();
@@ -55,6 +55,11 @@ export class AdmissionQueue {
   #virtualTime = 0;
 
   constructor(limits: QueueLimits) {
+    this.#limits = limits;
+  }
+
+  /** A smaller limit sheds nothing by itself: the next request that comes does. */
+  configure(limits: QueueLimits): void {
     this.#limits = limits;
   }
 

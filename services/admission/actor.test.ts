@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { anInstance, aRequest, aView } from '../../core/routing/routing-fixtures.ts';
+import type { RequestInfo } from '../../proto/gen/messages.ts';
 import { queueActor } from './actor.ts';
 import { admissionSchema } from './config.ts';
 import type { PoolEffect, PoolMessage, PoolState } from './pool-state.ts';
@@ -132,6 +133,100 @@ class Play {
     this.send({ type: 'routed', batch: effect.batch, results });
   }
 }
+
+describe('an owner', () => {
+  const owning = () => {
+    const play = new Play();
+    play.make({ kind: 'gained' });
+    play.make({ kind: 'view' });
+    return play;
+  };
+  const ask = (play: Play, requestId: string, partial: Partial<RequestInfo> = {}) =>
+    play.send({
+      type: 'ask',
+      ask: play.asks++,
+      request: aRequest(requestId, { queueDeadlineMs: play.nowMs + 30_000, ...partial }),
+      answerByMs: play.nowMs + 1_000,
+    });
+  const of = <T extends PoolEffect['type']>(play: Play, type: T) =>
+    play.effects.filter((effect): effect is Extract<PoolEffect, { type: T }> => effect.type === type);
+  const batches = (play: Play) => of(play, 'route').map(({ requests }) => requests.map(({ requestId }) => requestId));
+
+  test('waits for those that come back before it dispatches, and then keeps their order', () => {
+    const play = owning();
+    ask(play, 'late', { arrivalMs: 2 });
+    play.pass(50);
+    ask(play, 'early', { arrivalMs: 1 });
+    expect(batches(play)).toEqual([]);
+    play.pass(config.regatherMs);
+    expect(batches(play)).toEqual([['early', 'late']]);
+  });
+
+  test('gives a reservation back when the client leaves, not that of a request which has run', () => {
+    const play = owning();
+    ask(play, 'r1', { keyId: 'k' });
+    play.make({ kind: 'reserved', ok: true });
+    play.send({ type: 'leave', requestId: 'r1' });
+    expect(of(play, 'refund').map(({ request }) => request.requestId)).toEqual(['r1']);
+
+    ask(play, 'r2', { keyId: 'k' });
+    play.make({ kind: 'reserved', ok: true });
+    play.pass(config.regatherMs);
+    play.make({ kind: 'routed', placed: true });
+    ask(play, 'r2', { keyId: 'k', epoch: 1, generatedTokens: 3 });
+    play.send({ type: 'leave', requestId: 'r2' });
+    expect(of(play, 'refund')).toHaveLength(1);
+  });
+
+  test('gives a reservation back that was granted after the client had left, but not one that the next owner uses', () => {
+    const play = owning();
+    ask(play, 'r1', { keyId: 'k' });
+    play.send({ type: 'leave', requestId: 'r1' });
+    play.make({ kind: 'reserved', ok: true });
+    expect(of(play, 'refund')).toHaveLength(1);
+    ask(play, 'r2', { keyId: 'k' });
+    play.send({ type: 'lost' });
+    play.make({ kind: 'reserved', ok: true });
+    expect(of(play, 'refund')).toHaveLength(1);
+  });
+
+  test('takes no answer for a batch that it has given up', () => {
+    const play = owning();
+    ask(play, 'r1');
+    play.pass(config.regatherMs);
+    play.send({ type: 'lost' });
+    play.make({ kind: 'gained' });
+    ask(play, 'r1');
+    play.pass(config.regatherMs);
+    expect(of(play, 'route')).toHaveLength(2);
+    play.make({ kind: 'routed', placed: true });
+    expect(play.state.entries.get('r1')!.phase).toBe('routing');
+    play.make({ kind: 'routed', placed: true });
+    expect(play.state.entries.get('r1')!.phase).toBe('assigned');
+  });
+
+  test('steps down when a router has seen a later owner', () => {
+    const play = owning();
+    ask(play, 'r1');
+    ask(play, 'r2');
+    play.pass(config.regatherMs);
+    play.send({ type: 'routeFailed', batch: 1, code: 'stale_epoch' });
+    expect(of(play, 'stepDown')).toHaveLength(1);
+    expect(of(play, 'notOwner').map((effect) => effect.ask)).toEqual([0, 1]);
+    expect(play.state.ownerEpoch).toBeUndefined();
+  });
+
+  test('refuses a question from before the assignment, and gives a later one a new place at the head', () => {
+    const play = owning();
+    ask(play, 'r1', { epoch: 1, generatedTokens: 1 });
+    play.pass(config.regatherMs);
+    play.make({ kind: 'routed', placed: true });
+    ask(play, 'r1', { epoch: 0 });
+    expect(of(play, 'answer').at(-1)!.reply.refusal?.code).toBe('stale_epoch');
+    ask(play, 'r1', { epoch: 2, generatedTokens: 4 });
+    expect(of(play, 'route').at(-1)!.requests).toMatchObject([{ requestId: 'r1', epoch: 2 }]);
+  });
+});
 
 describe('whatever happens', () => {
   const played = (list: readonly Move[]) => {

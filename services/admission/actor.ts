@@ -1,7 +1,7 @@
 // The queue of one pool as an actor: key is the pool, and its owner holds the lease queue/<pool>. Deterministic: the
 // same messages at the same times give the same effects.
 import { noDrain } from '../../core/admission/drain-rate.ts';
-import { AdmissionQueue } from '../../core/admission/queue.ts';
+import { AdmissionQueue, type QueueLimits } from '../../core/admission/queue.ts';
 import { InFlightAccount } from '../../core/routing/account.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
 import { asked, done, left, reserved } from './asking.ts';
@@ -38,7 +38,7 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     ownerEpoch: undefined,
     view: undefined,
     account: new InFlightAccount(),
-    queue: new AdmissionQueue({ maxItems: config.maxQueued, agingMs: config.agingMs, maxIdleFlows: config.maxIdleFlows }),
+    queue: new AdmissionQueue(queueLimits(config)),
     entries: new Map(),
     parked: new Map(),
     ended: new Map(),
@@ -51,6 +51,10 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     sweepAtMs: nowMs,
     wakeAtMs: undefined,
   };
+}
+
+function queueLimits({ maxQueued, agingMs, maxIdleFlows }: AdmissionConfig): QueueLimits {
+  return { maxItems: maxQueued, agingMs, maxIdleFlows };
 }
 
 function take(turn: Turn, message: PoolMessage | Wake): void {
@@ -93,6 +97,7 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       break;
     case 'configure':
       state.config = message.config;
+      state.queue.configure(queueLimits(message.config));
       break;
     case 'wake':
       passTime(turn);

@@ -1,4 +1,5 @@
-// Settings of admission. `slo` and the numbers of the queue may change while it runs; leases and caches need a restart.
+// Settings of admission. Those of the queue, its times and `slo` may change while it runs. Pools, prices, leases, routing
+// time-out, reservations and the key cache are taken at the start.
 import { z } from 'zod';
 import { defaultSloTargets } from '../../core/admission/slo.ts';
 import { fleetSchema } from '../../lib/config/fleet.ts';

@@ -174,6 +174,16 @@ describe('order', () => {
   });
 });
 
+test('a changed queue limit is taken while running', async () => {
+  const { service, gateway } = await startAll();
+  const running = ['x', 'y'].map((id) => gateway.submit(id, {}, 2_000));
+  await fleet.world.clock.advance(20);
+  service.reconfigure!(configOf({ maxQueued: 1 }));
+  const waiting = ['r1', 'r2'].map((id) => gateway.submit(id));
+  const endings = await endingsOf([...running, ...waiting]);
+  expect(endings.map(({ outcome }) => outcome)).toEqual(['done', 'done', 'done', 'refused']);
+});
+
 describe('a client that leaves', () => {
   test('is out of the queue at once', async () => {
     const { gateway } = await startAll();
