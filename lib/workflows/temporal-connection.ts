@@ -5,10 +5,11 @@ import type { Headers } from '@temporalio/common';
 import type { Telemetry } from '../ports/telemetry.ts';
 
 export interface TemporalConnection {
-  client(): Promise<Client>;
+  /** Runs calls to the server, which together may take `timeoutMs`. @throws what the client throws */
+  call<T>(timeoutMs: number, run: (client: Client) => Promise<T>): Promise<T>;
   connected(): boolean;
-  /** A call went through, or did not: known sooner than by looking. */
-  seen(answered: boolean): void;
+  readonly closed: boolean;
+  /** Aborts what is under way. */
   close(): Promise<void>;
 }
 
@@ -21,12 +22,16 @@ export interface TemporalAddress {
 /** How often the server is asked whether it is there. */
 const lookEveryMs = 2_000;
 const lookTimeoutMs = 1_500;
+/** A call that fails because the server is away is tried this often, with these pauses in between. */
+const attempts = 4;
+const longestRetryMs = 500;
 
 export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): TemporalConnection {
   let made: Promise<Client> | undefined;
   let up = false;
-  let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  const closing = new AbortController();
+  const underWay = new Set<Promise<unknown>>();
 
   function seen(answered: boolean): void {
     if (answered === up) return;
@@ -34,29 +39,18 @@ export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): T
     telemetry.log[up ? 'info' : 'warn'](up ? 'Temporal answers' : 'Temporal does not answer', { address: server.address });
   }
 
-  async function look(client: Client): Promise<void> {
-    try {
-      await client.connection.withDeadline(Date.now() + lookTimeoutMs, () => client.connection.workflowService.getSystemInfo({}));
-      seen(true);
-    } catch {
-      seen(false);
-    }
-    if (!closed) timer = setTimeout(() => void look(client), lookEveryMs).unref();
-  }
-
   async function make(): Promise<Client> {
     // Loaded here: most services never talk to Temporal, and loading takes a tenth of a second.
-    const [{ Client: TemporalClient, Connection }, { traceHeaders }] = await Promise.all([
-      import('@temporalio/client'),
-      import('./sandbox/trace-header.ts'),
-    ]);
-    const connection = Connection.lazy({ address: server.address });
-    const client = new TemporalClient({
-      connection,
-      namespace: server.namespace,
-      interceptors: { workflow: [carryTrace(() => traceHeaders(telemetry.active()?.traceparent))] },
+    const [temporal, { traceHeaders }] = await Promise.all([import('@temporalio/client'), import('./sandbox/trace-header.ts')]);
+    const retry = temporal.makeGrpcRetryInterceptor({
+      delayFunction: (attempt) => Math.min(longestRetryMs, 50 * 2 ** attempt),
+      // The client would throw past everybody when it tried again on a closed connection.
+      retryableDecider: (attempt, status) => !closing.signal.aborted && attempt < attempts && temporal.isRetryableError(status),
     });
-    void look(client);
+    const connection = temporal.Connection.lazy({ address: server.address, interceptors: [retry] });
+    const interceptors = { workflow: [carryTrace(() => traceHeaders(telemetry.active()?.traceparent))] };
+    const client = new temporal.Client({ connection, namespace: server.namespace, interceptors });
+    void look();
     return client;
   }
 
@@ -65,17 +59,51 @@ export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): T
     return made;
   };
 
+  async function call<T>(timeoutMs: number, run: (client: Client) => Promise<T>): Promise<T> {
+    const it = await client();
+    if (closing.signal.aborted) throw new Error('the connection to Temporal has been closed');
+    const { connection } = it;
+    const work = connection.withDeadline(Date.now() + timeoutMs, () => connection.withAbortSignal(closing.signal, () => run(it)));
+    underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      underWay.delete(work);
+    }
+  }
+
+  async function look(): Promise<void> {
+    try {
+      await call(lookTimeoutMs, ({ connection }) => connection.workflowService.getSystemInfo({}));
+      seen(true);
+    } catch {
+      if (!closing.signal.aborted) seen(false);
+    }
+    if (!closing.signal.aborted) timer = setTimeout(() => void look(), lookEveryMs).unref();
+  }
+
   return {
-    client,
+    async call(timeoutMs, run) {
+      const answer = await call(timeoutMs, run);
+      seen(true);
+      return answer;
+    },
     connected() {
       client().catch((thrown: unknown) => telemetry.log.error('no Temporal client', { error: String(thrown) }));
       return up;
     },
-    seen,
+    get closed() {
+      return closing.signal.aborted;
+    },
     async close() {
-      closed = true;
+      closing.abort();
       clearTimeout(timer);
-      if (made) await (await made).connection.close();
+      if (!made) return;
+      const settled = Promise.allSettled([...underWay]);
+      // Long enough for a retry that was waiting to be made, and to fail.
+      const patience = new Promise((resolve) => setTimeout(resolve, 2 * longestRetryMs).unref());
+      await Promise.race([settled, patience]);
+      await (await made).connection.close();
     },
   };
 }

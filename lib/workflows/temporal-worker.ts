@@ -41,6 +41,8 @@ export async function createTemporalWorker(options: TemporalWorkerOptions): Prom
       // Heartbeats leave at this pace however often they are called: a killed worker is noticed soon.
       maxHeartbeatThrottleInterval: 1_000,
       defaultHeartbeatThrottleInterval: 1_000,
+      // A workflow whose worker has died goes to another one after this; the default is ten seconds.
+      stickyQueueScheduleToStartTimeout: 2_000,
       shutdownGraceTime: graceMs,
       shutdownForceTime: forceMs,
     });

@@ -1,5 +1,5 @@
 // Workflows in Temporal: starting, watching and changing them as a client, and hosting them as a worker.
-import type { WorkflowExecutionInfo } from '@temporalio/client';
+import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { WorkflowName, WorkflowResults } from '../../core/workflows/catalogue.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
@@ -32,12 +32,9 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
   const taskQueue = options.taskQueue ?? 'switchyard';
   const connection = lazyConnection(options, telemetry);
 
-  async function call<T>(what: string, timeoutMs: number, run: (client: Awaited<ReturnType<typeof connection.client>>) => Promise<T>): Promise<T> {
-    const client = await connection.client();
+  async function call<T>(what: string, timeoutMs: number, run: (client: Client) => Promise<T>): Promise<T> {
     try {
-      const answer = await client.connection.withDeadline(Date.now() + timeoutMs, () => run(client));
-      connection.seen(true);
-      return answer;
+      return await connection.call(timeoutMs, run);
     } catch (thrown) {
       const { fromClient } = await import('./temporal-errors.ts');
       throw fromClient(thrown, what);
@@ -67,7 +64,7 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
         try {
           return await call(`result of ${id}`, pollTimeoutMs, (client) => client.workflow.getHandle(id).result() as Promise<WorkflowResults[N]>);
         } catch (thrown) {
-          if (!(thrown instanceof SwitchyardError) || thrown.code !== 'workflows_unavailable') throw thrown;
+          if (!(thrown instanceof SwitchyardError) || thrown.code !== 'workflows_unavailable' || connection.closed) throw thrown;
           if (connection.connected()) downSinceMs = undefined;
           downSinceMs ??= Date.now();
           if (Date.now() - downSinceMs > longestOutageMs) throw thrown;
