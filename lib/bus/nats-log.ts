@@ -1,31 +1,18 @@
-// Recorded messages in JetStream. Streams and consumers are declared by whoever needs them first, as often as anyone likes:
-// a declaration that is there already, or was made by another process meanwhile, is no error.
-import {
-  AckPolicy,
-  DeliverPolicy,
-  JetStreamApiError,
-  type JetStreamClient,
-  type JetStreamManager,
-  type JsMsg,
-  RetentionPolicy,
-  StorageType,
-} from '@nats-io/jetstream';
+// Recorded messages in JetStream: storing, reading, and the streams themselves. A stream is declared by whoever needs it first,
+// as often as anyone likes: one that is there already, or was made by another process meanwhile, is no error.
+import { DeliverPolicy, JetStreamApiError, type JetStreamClient, type JetStreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream';
 import { type NatsConnection, nanos } from '@nats-io/transport-node';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { type Clock, every, sleep } from '../ports/clock.ts';
+import { type Clock, sleep } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
-import { acknowledgeWithinMs, maxConsuming, maxDeliveries, maxMessageBytes, recordedIdMs, redeliveryDelayMs } from './limits.ts';
-import { fromNatsHeaders, toNatsHeaders } from './nats-wire.ts';
-import { type Consumption, type Listening, type LogEntry, type MessageLog, messageIdHeader, type StreamSpec } from './wire.ts';
+import { maxMessageBytes, recordedIdMs } from './limits.ts';
+import { createNatsConsumers } from './nats-consumers.ts';
+import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
+import { type LogEntry, type MessageLog, messageIdHeader, type StreamSpec } from './wire.ts';
 
 /** Limit of one attempt; a whole operation may make several. */
 const attemptMs = 2_000;
 const retryAfterMs = 100;
-/** Between attempts to set up a consumer whose stream or server went away. */
-const setUpAgainAfterMs = 1_000;
-/** Unacknowledged messages of one durable, over all its consumers. */
-const maxUnacknowledged = maxConsuming * 4;
-
 /** What the server answers to a stream of this name with other settings. */
 const streamNameInUse = 10_058;
 
@@ -38,7 +25,7 @@ export interface NatsLogOptions {
 }
 
 export function createNatsLog(options: NatsLogOptions): MessageLog {
-  const { connection, client, manager, clock, telemetry } = options;
+  const { connection, client, manager, clock } = options;
   /** Streams declared over this connection. Forgotten when the server shows that it does not have one any more. */
   const declared = new Map<string, Promise<void>>();
 
@@ -105,87 +92,16 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
       const entries: LogEntry[] = [];
       const batch = await consumer.fetch({ max_messages: state.last_seq - opt_start_seq + 1, expires: attemptMs });
       for await (const message of batch) {
-        entries.push(entryOf(message));
+        entries.push({ subject: message.subject, headers: fromNatsHeaders(message.headers), data: message.data });
         if (message.seq >= state.last_seq) break;
       }
       return entries;
     });
   }
 
-  async function consume(spec: StreamSpec, durable: string, consumption: Consumption): Promise<Listening> {
-    const running = new Set<Promise<void>>();
-    const stopping = new AbortController();
-    let current = await persist(`consuming ${spec.stream} as ${durable}`, attemptMs * 5, () => start());
-    const supervised = supervise();
-
-    async function start(): Promise<{ close(): Promise<unknown>; closed(): Promise<unknown> }> {
-      await declare(spec);
-      await declareConsumer(manager, spec, durable);
-      const consumer = await client.consumers.get(spec.stream, durable);
-      return consumer.consume({
-        max_messages: maxConsuming,
-        abort_on_missing_resource: true,
-        callback: (message) => {
-          const done = handle(message, consumption, clock).catch((thrown) => {
-            telemetry.log.error('recorded message not acknowledged', { stream: spec.stream, durable, error: String(thrown) });
-          });
-          running.add(done);
-          void done.finally(() => running.delete(done));
-        },
-      });
-    }
-
-    /** The client gives up when the stream or the consumer is gone, for example after the server lost its data. */
-    async function supervise(): Promise<void> {
-      for (;;) {
-        const why = await current.closed();
-        if (stopping.signal.aborted || connection.isClosed()) return;
-        telemetry.log.warn('consumer stopped, starting it again', { stream: spec.stream, durable, error: String(why) });
-        declared.delete(spec.stream);
-        for (;;) {
-          try {
-            current = await start();
-            break;
-          } catch (thrown) {
-            telemetry.log.warn('consumer not started', { stream: spec.stream, durable, error: String(thrown) });
-            await sleep(clock, setUpAgainAfterMs, stopping.signal);
-            if (stopping.signal.aborted || connection.isClosed()) return;
-          }
-        }
-      }
-    }
-
-    return {
-      async stop() {
-        stopping.abort();
-        await current.close();
-        await supervised;
-        // So that the last acknowledgements are written before the connection closes.
-        await Promise.all(running);
-      },
-    };
-  }
+  const consume = createNatsConsumers({ ...options, persist, declare, forget: (spec) => declared.delete(spec.stream) });
 
   return { append, newest, consume };
-}
-
-async function handle(message: JsMsg, consumption: Consumption, clock: Clock): Promise<void> {
-  // Tells the server that the handler is alive, so that a slow one is not taken for a dead one.
-  const stopTelling = every(clock, acknowledgeWithinMs / 3, () => message.working());
-  const attempt = message.info.deliveryCount;
-  const entry = entryOf(message);
-  const verdict = await consumption.deliver(entry, attempt).finally(stopTelling);
-  if (verdict === 'done') message.ack();
-  else if (verdict === 'never') message.term('cannot be handled');
-  else if (attempt < maxDeliveries) message.nak(redeliveryDelayMs(attempt));
-  else {
-    message.term('given up');
-    consumption.givenUp(entry);
-  }
-}
-
-function entryOf(message: JsMsg): LogEntry {
-  return { subject: message.subject, headers: fromNatsHeaders(message.headers), data: message.data };
 }
 
 async function declareStream(manager: JetStreamManager, spec: StreamSpec): Promise<void> {
@@ -200,22 +116,5 @@ async function declareStream(manager: JetStreamManager, spec: StreamSpec): Promi
   } catch (thrown) {
     if (!(thrown instanceof JetStreamApiError && thrown.code === streamNameInUse)) throw thrown;
     await manager.streams.update(spec.stream, settings);
-  }
-}
-
-async function declareConsumer(manager: JetStreamManager, spec: StreamSpec, durable: string): Promise<void> {
-  const settings = { ack_wait: nanos(acknowledgeWithinMs), max_deliver: maxDeliveries, max_ack_pending: maxUnacknowledged };
-  try {
-    await manager.consumers.add(spec.stream, {
-      durable_name: durable,
-      ack_policy: AckPolicy.Explicit,
-      deliver_policy: DeliverPolicy.All,
-      filter_subject: spec.pattern,
-      ...settings,
-    });
-  } catch (thrown) {
-    // There with other settings, by an earlier version: takes these. Anything else fails here too.
-    if (!(thrown instanceof JetStreamApiError)) throw thrown;
-    await manager.consumers.update(spec.stream, durable, settings);
   }
 }

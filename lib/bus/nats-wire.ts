@@ -1,9 +1,10 @@
 // Carries the bus over a NATS connection. Reconnects for ever; what is published meanwhile waits in a bounded buffer of
 // ours, because the client's own has no bound.
-import { headers as createHeaders, createInbox, type Msg, type MsgHdrs, type NatsConnection, type PublishOptions } from '@nats-io/transport-node';
+import { createInbox, type Msg, type NatsConnection, type PublishOptions } from '@nats-io/transport-node';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { maxBufferedBytes, maxBufferedMessages, maxMessageBytes } from './limits.ts';
-import type { Headers, Listening, MessageLog, Outgoing, SendResult, Wire, WireMessage } from './wire.ts';
+import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
+import type { Listening, MessageLog, Outgoing, SendResult, Wire, WireMessage } from './wire.ts';
 
 const closeWithinMs = 5_000;
 
@@ -104,16 +105,6 @@ function publishOptions(message: Outgoing): Partial<PublishOptions> {
   if (message.reply !== undefined) options.reply = message.reply;
   if (message.headers !== undefined) options.headers = toNatsHeaders(message.headers);
   return options;
-}
-
-export function toNatsHeaders(headers: Headers): MsgHdrs {
-  const result = createHeaders();
-  for (const [name, value] of Object.entries(headers)) result.set(name, value);
-  return result;
-}
-
-export function fromNatsHeaders(headers: MsgHdrs | undefined): Headers | undefined {
-  return headers && Object.fromEntries(headers.keys().map((name) => [name, headers.get(name)]));
 }
 
 function fromNats(message: Msg): WireMessage {

@@ -492,16 +492,34 @@ describe.each([
       await seen('only the second', () => [...later], ['2']);
     });
 
-    test('run in the trace of the recorder', async () => {
+    test('none is held up by a consumer that stops while they come', async () => {
+      const sender = await join();
+      const [x, y] = [await join(), await join()];
+      const kindOfEvent = fresh('leaving');
+      const durable = fresh('durable');
+      const wanted = targets(300);
+      const [atX, atY] = [await consume(x.bus, durable, kindOfEvent), await consume(y.bus, durable, kindOfEvent)];
+      const recorded = (async () => {
+        for (const target of wanted)
+          await sender.bus.record(contracts.audit, [], auditEvent(kindOfEvent, target), { id: `${kindOfEvent}-${target}` });
+      })();
+      await seen('x has begun', () => atX.length > 5, true);
+      await atX.subscription.stop();
+      await recorded;
+      await seen('all, each once', () => [...atX, ...atY].sort(), wanted);
+      expect(atX.length).toBeLessThan(wanted.length);
+    });
+
+    test('come with their own subject, in the trace of the recorder', async () => {
       const [a, b] = [await join(), await join()];
       const kindOfEvent = fresh('traced');
       const traceparent = `00-${'e'.repeat(32)}-${'f'.repeat(16)}-01`;
       const active: unknown[] = [];
-      await b.bus.consume(contracts.audit, fresh('durable'), async (event) => {
-        if (event.kind === kindOfEvent) active.push(b.telemetry.active());
+      await b.bus.consume(contracts.audit, fresh('durable'), async (event, context) => {
+        if (event.kind === kindOfEvent) active.push([context.subject, b.telemetry.active()]);
       });
       await a.telemetry.within({ traceparent }, () => a.bus.record(contracts.audit, [], auditEvent(kindOfEvent), { id: kindOfEvent }));
-      await seen('the trace', () => active, [{ traceparent }]);
+      await seen('the trace', () => active, [['sy.v1.audit', { traceparent }]]);
     });
 
     test('a topic that is not recorded is a mistake in the program', async () => {
@@ -577,7 +595,7 @@ describe.each([
         await settled(b.bus);
         const ask = (requestedBy: string, timeoutMs: number) =>
           a.bus.request(contracts.setScalingMode, [pool], { pool, mode: 'off', requestedBy }, { timeoutMs });
-        network.server!.pause();
+        await network.server!.pause();
         expect(await codeOf(ask('late', 100))).toBe('timeout');
         network.server!.resume();
         await ask('in time', 10 * seconds);

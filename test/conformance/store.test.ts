@@ -498,7 +498,7 @@ describe.each([
 
     test.skipIf(kind === 'memory')('a store that hangs is away after a second (skipped for memory: it cannot hang)', async () => {
       await store.get('x');
-      backend.server!.pause();
+      await backend.server!.pause();
       const began = performance.now();
       expect(await codeOf(store.get('x'))).toBe('store_unavailable');
       expect(performance.now() - began).toBeLessThan(2500);
