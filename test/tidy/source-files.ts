@@ -22,7 +22,7 @@ export function filesUnder(folder: string): string[] {
   return found.sort();
 }
 
-export const layers = ['core', 'lib', 'services', 'workflows', 'simulator', 'infra', 'cli', 'test', 'proto'] as const;
+export const layers = ['core', 'lib', 'services', 'workflows', 'infra', 'cli', 'test', 'proto'] as const;
 
 export function typescriptFiles(): string[] {
   return layers.flatMap((layer) => filesUnder(layer)).filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
