@@ -18,8 +18,12 @@ export const recordedIdMs = 10 * 60_000;
 export const recordTimeoutMs = 10_000;
 /** Recorded messages that one consumer handles at a time. */
 export const maxConsuming = 64;
-/** A consumer that said nothing about a message for this long is taken for dead, and the message goes to another. */
-export const acknowledgeWithinMs = 30_000;
+/**
+ * A consumer that said nothing about a message for this long is taken for dead, and the message goes to another. A running
+ * handler says three times as often that it is alive. It is also how long consumers may stand still after the server was
+ * killed: it has forgotten the last acknowledgements and waits for them.
+ */
+export const acknowledgeWithinMs = 10_000;
 
 /** Attempts at one recorded message. Then it is given up: counted, and logged as an error. With the delays below that is about an hour. */
 export const maxDeliveries = 120;

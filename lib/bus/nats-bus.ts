@@ -5,6 +5,7 @@ import type { Bus } from '../ports/bus.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Rng } from '../ports/rng.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
+import { watchConnection } from './nats-connection.ts';
 import { createNatsLog } from './nats-log.ts';
 import { createNatsWire } from './nats-wire.ts';
 import { createWireBus } from './wire-bus.ts';
@@ -29,10 +30,11 @@ const logEveryAttempts = 40;
 /** Waits until NATS is there, for ever unless `signal` aborts. @throws what the last attempt threw, after the abort */
 export async function connectNatsBus(options: NatsBusOptions): Promise<Bus> {
   const { identity, clock, rng, telemetry } = options;
-  const connection = await connectPatiently(options);
-  telemetry.log.info('bus connected', { server: connection.getServer(), version: connection.info?.version });
-  const manager = await jetstreamManager(connection, { checkAPI: false });
-  const log = createNatsLog({ connection, client: jetstream(connection), manager, clock, telemetry });
+  const nats = await connectPatiently(options);
+  telemetry.log.info('bus connected', { server: nats.getServer(), version: nats.info?.version });
+  const connection = watchConnection(nats, telemetry);
+  const manager = await jetstreamManager(nats, { checkAPI: false });
+  const log = createNatsLog({ connection, client: jetstream(nats), manager, clock, telemetry });
   return createWireBus({ wire: createNatsWire(connection, log, telemetry), identity, clock, telemetry, newId: () => rng.id('m-') });
 }
 

@@ -5,6 +5,7 @@ import { type Msg, type NatsConnection, nanos } from '@nats-io/transport-node';
 import { type Clock, every, sleep } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { acknowledgeWithinMs, maxConsuming, maxDeliveries, redeliveryDelayMs } from './limits.ts';
+import type { WatchedConnection } from './nats-connection.ts';
 import { fromNatsHeaders } from './nats-headers.ts';
 import type { Consumption, Listening, MessageLog, StreamSpec } from './wire.ts';
 
@@ -23,7 +24,7 @@ interface Keeper {
 }
 
 export interface NatsConsumersOptions {
-  readonly connection: NatsConnection;
+  readonly connection: WatchedConnection;
   readonly manager: JetStreamManager;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
@@ -36,8 +37,8 @@ export interface NatsConsumersOptions {
 
 export function createNatsConsumers(options: NatsConsumersOptions): MessageLog['consume'] {
   const { connection, manager, clock, telemetry, persist, declare, forget } = options;
+  const { nats } = connection;
   const keepers = new Set<Keeper>();
-  let connected = true;
 
   /**
    * The server pushes to one member of the group that listens. Pulling would leave messages with a consumer that has just
@@ -51,11 +52,11 @@ export function createNatsConsumers(options: NatsConsumersOptions): MessageLog['
       await declareConsumer(manager, spec, durable, subject);
     };
     await persist(`consuming ${spec.stream} as ${durable}`, setUpMs, declareBoth);
-    const subscription = connection.subscribe(subject, {
+    const subscription = nats.subscribe(subject, {
       queue: durable,
       callback: (error, message) => {
         if (error) telemetry.log.error('consumer failed', { stream: spec.stream, durable, error: error.message });
-        else track(handle(connection, message, consumption, clock));
+        else track(handle(nats, message, consumption, clock));
       },
     });
     const keeper = keepDeclared({ spec, durable, declareBoth });
@@ -73,7 +74,7 @@ export function createNatsConsumers(options: NatsConsumersOptions): MessageLog['
       async stop() {
         keepers.delete(keeper);
         keeper.stop();
-        if (connected && !connection.isClosed()) await subscription.drain();
+        if (connection.connected()) await subscription.drain();
         else subscription.unsubscribe();
         // So that the last acknowledgements are written before the connection closes.
         await Promise.all(running);
@@ -90,14 +91,14 @@ export function createNatsConsumers(options: NatsConsumersOptions): MessageLog['
       for (;;) {
         interrupt = new AbortController();
         await sleep(clock, waitMs, interrupt.signal);
-        if (stopped || connection.isClosed()) return;
+        if (stopped || nats.isClosed()) return;
         waitMs = lookAgainAfterMs;
-        if (!connected) continue;
+        if (!connection.connected()) continue;
         forget(spec);
         try {
           await declareBoth();
         } catch (thrown) {
-          if (stopped || connection.isClosed()) return;
+          if (stopped || nats.isClosed()) return;
           telemetry.log.warn('consumer not declared, trying again', { stream: spec.stream, durable, error: String(thrown) });
           waitMs = setUpAgainAfterMs;
         }
@@ -113,21 +114,15 @@ export function createNatsConsumers(options: NatsConsumersOptions): MessageLog['
     };
   }
 
-  async function watch(): Promise<void> {
-    for await (const status of connection.status()) {
-      if (status.type === 'disconnect') connected = false;
-      if (status.type !== 'reconnect') continue;
-      connected = true;
-      for (const keeper of keepers) keeper.look();
-    }
-  }
-  void watch();
+  connection.onReconnect(() => {
+    for (const keeper of keepers) keeper.look();
+  });
 
   return consume;
 }
 
-async function handle(connection: NatsConnection, message: Msg, consumption: Consumption, clock: Clock): Promise<void> {
-  const acknowledge = (what: string) => connection.publish(message.reply ?? '', what);
+async function handle(nats: NatsConnection, message: Msg, consumption: Consumption, clock: Clock): Promise<void> {
+  const acknowledge = (what: string) => nats.publish(message.reply ?? '', what);
   // Tells the server that the handler is alive, so that a slow one is not taken for a dead one.
   const stopTelling = every(clock, acknowledgeWithinMs / 3, () => acknowledge('+WPI'));
   const attempt = deliveriesOf(message.reply ?? '');

@@ -1,11 +1,12 @@
 // Recorded messages in JetStream: storing, reading, and the streams themselves. A stream is declared by whoever needs it first,
 // as often as anyone likes: one that is there already, or was made by another process meanwhile, is no error.
 import { DeliverPolicy, JetStreamApiError, type JetStreamClient, type JetStreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream';
-import { type NatsConnection, nanos } from '@nats-io/transport-node';
+import { nanos } from '@nats-io/transport-node';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { maxMessageBytes, recordedIdMs } from './limits.ts';
+import type { WatchedConnection } from './nats-connection.ts';
 import { createNatsConsumers } from './nats-consumers.ts';
 import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
 import { type LogEntry, type MessageLog, messageIdHeader, type StreamSpec } from './wire.ts';
@@ -17,7 +18,7 @@ const retryAfterMs = 100;
 const streamNameInUse = 10_058;
 
 export interface NatsLogOptions {
-  readonly connection: NatsConnection;
+  readonly connection: WatchedConnection;
   readonly client: JetStreamClient;
   readonly manager: JetStreamManager;
   readonly clock: Clock;
@@ -26,6 +27,7 @@ export interface NatsLogOptions {
 
 export function createNatsLog(options: NatsLogOptions): MessageLog {
   const { connection, client, manager, clock } = options;
+  const { nats } = connection;
   /** Streams declared over this connection. Forgotten when the server shows that it does not have one any more. */
   const declared = new Map<string, Promise<void>>();
 
@@ -41,21 +43,35 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
     return done;
   }
 
-  /** Repeats `attempt` until it succeeds or `timeoutMs` has passed. */
+  /** Repeats `attempt` until it succeeds or `timeoutMs` has passed. Waits while disconnected; starts over after a reconnect. */
   async function persist<T>(what: string, timeoutMs: number, attempt: () => Promise<T>): Promise<T> {
     const untilMs = clock.now() + timeoutMs;
     for (;;) {
+      const lost = reconnect();
+      const enough = new AbortController();
       try {
-        return await attempt();
+        if (connection.connected()) return await Promise.race([attempt(), lost.promise]);
+        await Promise.race([lost.promise.catch(() => {}), sleep(clock, untilMs - clock.now(), enough.signal)]);
+        if (!connection.connected()) throw new SwitchyardError('bus_unavailable', `bus is not connected, ${what} was not done`);
       } catch (thrown) {
         if (thrown instanceof SwitchyardError) throw thrown;
-        if (connection.isClosed()) throw new SwitchyardError('bus_unavailable', `bus is closed, ${what} was not done`, { cause: thrown });
+        if (nats.isClosed()) throw new SwitchyardError('bus_unavailable', `bus is closed, ${what} was not done`, { cause: thrown });
         if (clock.now() + retryAfterMs >= untilMs) {
           throw new SwitchyardError('timeout', `${what} was not done within ${timeoutMs} ms: ${String(thrown)}`, { cause: thrown });
         }
         await sleep(clock, retryAfterMs);
+      } finally {
+        lost.cancel();
+        enough.abort();
       }
     }
+  }
+
+  /** Rejects at the next reconnect: what was on its way then was lost, and its time-out need not be awaited. */
+  function reconnect(): { promise: Promise<never>; cancel: () => void } {
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {});
+    return { promise, cancel: connection.onReconnect(() => reject(new Error('the connection was lost'))) };
   }
 
   async function append(spec: StreamSpec, entry: LogEntry, { id, timeoutMs }: { id: string; timeoutMs: number }): Promise<void> {
@@ -67,7 +83,7 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
       await declare(spec);
       try {
         // The answer comes from the stream, after it has stored the message or found its id among the stored ones.
-        const stored = await connection.request(entry.subject, entry.data, {
+        const stored = await nats.request(entry.subject, entry.data, {
           headers,
           timeout: Math.max(1, Math.min(attemptMs, untilMs - clock.now())),
         });

@@ -78,10 +78,12 @@ describe.each([
     backend = await makeBackend();
   });
   afterAll(() => backend?.close());
-  beforeEach(() => {
+  beforeEach(async () => {
     clock = new VirtualClock();
     store = backend.open(clock);
     others = [store, backend.open(clock), backend.open(clock)];
+    // Connected before a test turns the clock.
+    await Promise.all(others.map((each) => each.get('nothing')));
   });
 
   const codeOf = (promise: Promise<unknown>) =>
