@@ -61,6 +61,7 @@ const bans: readonly Ban[] = [
       'lib/http/node-request.ts',
       'lib/http/node-response.ts',
       'lib/bus/nats-bus.ts',
+      'lib/bus/nats-connection.ts',
       'lib/bus/nats-consumers.ts',
       'lib/bus/nats-headers.ts',
       'lib/bus/nats-log.ts',
