@@ -20,6 +20,8 @@ export const admit = rpc('admission.*.admit', m.AdmitRequest, m.AdmitReply);
 export const leaveQueue = topic('admission.*.leave', m.LeaveQueue);
 /** Keys: pool. */
 export const queueOwnerChanged = topic('admission.*.owner', m.QueueOwnerChanged);
+/** Keys: pool. Published by the owner of the pool's queue. */
+export const queueStatus = topic('admission.*.queue', m.QueueStatus);
 
 /** Keys: pool. Recorded. */
 export const requestDone = topic('request.done.*', m.RequestDone);

@@ -600,6 +600,32 @@ export interface QueueOwnerChanged {
 }
 export const QueueOwnerChanged: Codec<QueueOwnerChanged> = codec('QueueOwnerChanged', switchyard.request.v1.QueueOwnerChanged);
 
+/** switchyard.request.v1.QueueStatus */
+export interface QueueStatus {
+  meta?: Meta | null;
+  pool: string;
+  ownerId: string;
+  epoch: number;
+  version: number;
+  atMs: number;
+  classes: readonly QueuedClass[];
+  blockTokens: number;
+  limit: number;
+  saturation: number;
+  drainedPerSecond: number;
+}
+export const QueueStatus: Codec<QueueStatus> = codec('QueueStatus', switchyard.request.v1.QueueStatus);
+
+/** switchyard.request.v1.QueuedClass */
+export interface QueuedClass {
+  sloClass: 'interactive' | 'standard' | 'batch';
+  requests: number;
+  continuations: number;
+  demandBlocks: number;
+  oldestArrivalMs: number;
+}
+export const QueuedClass: Codec<QueuedClass> = codec('QueuedClass', switchyard.request.v1.QueuedClass);
+
 /** switchyard.common.v1.Refusal */
 export interface Refusal {
   code: string;

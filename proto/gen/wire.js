@@ -14602,6 +14602,505 @@ export const switchyard = $root.switchyard = (() => {
                 return QueueOwnerChanged;
             })();
 
+            v1.QueueStatus = (function() {
+
+                const QueueStatus = function (properties) {
+                    this.classes = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                QueueStatus.prototype.meta = null;
+                QueueStatus.prototype.pool = "";
+                QueueStatus.prototype.ownerId = "";
+                QueueStatus.prototype.epoch = 0;
+                QueueStatus.prototype.version = 0;
+                QueueStatus.prototype.atMs = 0;
+                QueueStatus.prototype.classes = $util.emptyArray;
+                QueueStatus.prototype.blockTokens = 0;
+                QueueStatus.prototype.limit = 0;
+                QueueStatus.prototype.saturation = 0;
+                QueueStatus.prototype.drainedPerSecond = 0;
+
+                QueueStatus.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.pool != null && $Object.hasOwnProperty.call(message, "pool") && message.pool !== "")
+                        writer.uint32(18).string(message.pool);
+                    if (message.ownerId != null && $Object.hasOwnProperty.call(message, "ownerId") && message.ownerId !== "")
+                        writer.uint32(26).string(message.ownerId);
+                    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch") && message.epoch !== 0)
+                        writer.uint32(32).uint32(message.epoch);
+                    if (message.version != null && $Object.hasOwnProperty.call(message, "version") && !$Object.is(message.version, 0))
+                        writer.uint32(41).double(message.version);
+                    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs") && !$Object.is(message.atMs, 0))
+                        writer.uint32(49).double(message.atMs);
+                    if (message.classes != null && message.classes.length)
+                        for (let i = 0; i < message.classes.length; ++i)
+                            $root.switchyard.request.v1.QueuedClass.encode(message.classes[i], writer.uint32(58).fork(), _depth + 1).ldelim();
+                    if (message.blockTokens != null && $Object.hasOwnProperty.call(message, "blockTokens") && message.blockTokens !== 0)
+                        writer.uint32(64).uint32(message.blockTokens);
+                    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit") && message.limit !== 0)
+                        writer.uint32(72).uint32(message.limit);
+                    if (message.saturation != null && $Object.hasOwnProperty.call(message, "saturation") && !$Object.is(message.saturation, 0))
+                        writer.uint32(81).double(message.saturation);
+                    if (message.drainedPerSecond != null && $Object.hasOwnProperty.call(message, "drainedPerSecond") && !$Object.is(message.drainedPerSecond, 0))
+                        writer.uint32(89).double(message.drainedPerSecond);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                QueueStatus.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.request.v1.QueueStatus();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.pool = value;
+                                else
+                                    delete message.pool;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.ownerId = value;
+                                else
+                                    delete message.ownerId;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.epoch = value;
+                                else
+                                    delete message.epoch;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.version = value;
+                                else
+                                    delete message.version;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.atMs = value;
+                                else
+                                    delete message.atMs;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.classes && message.classes.length))
+                                    message.classes = [];
+                                message.classes.push($root.switchyard.request.v1.QueuedClass.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.blockTokens = value;
+                                else
+                                    delete message.blockTokens;
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.limit = value;
+                                else
+                                    delete message.limit;
+                                continue;
+                            }
+                        case 10: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.saturation = value;
+                                else
+                                    delete message.saturation;
+                                continue;
+                            }
+                        case 11: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.drainedPerSecond = value;
+                                else
+                                    delete message.drainedPerSecond;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                QueueStatus.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.request.v1.QueueStatus)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.request.v1.QueueStatus: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.request.v1.QueueStatus();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.request.v1.QueueStatus.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.pool != null)
+                        if (typeof object.pool !== "string" || object.pool.length)
+                            message.pool = $String(object.pool);
+                    if (object.ownerId != null)
+                        if (typeof object.ownerId !== "string" || object.ownerId.length)
+                            message.ownerId = $String(object.ownerId);
+                    if (object.epoch != null)
+                        if ($Number(object.epoch) !== 0)
+                            message.epoch = object.epoch >>> 0;
+                    if (object.version != null)
+                        if (!$Object.is($Number(object.version), 0))
+                            message.version = $Number(object.version);
+                    if (object.atMs != null)
+                        if (!$Object.is($Number(object.atMs), 0))
+                            message.atMs = $Number(object.atMs);
+                    if (object.classes) {
+                        if (!$Array.isArray(object.classes))
+                            throw $TypeError(".switchyard.request.v1.QueueStatus.classes: array expected");
+                        message.classes = $Array(object.classes.length);
+                        for (let i = 0; i < object.classes.length; ++i) {
+                            if (!$util.isObject(object.classes[i]))
+                                throw $TypeError(".switchyard.request.v1.QueueStatus.classes: object expected");
+                            message.classes[i] = $root.switchyard.request.v1.QueuedClass.fromObject(object.classes[i], _depth + 1);
+                        }
+                    }
+                    if (object.blockTokens != null)
+                        if ($Number(object.blockTokens) !== 0)
+                            message.blockTokens = object.blockTokens >>> 0;
+                    if (object.limit != null)
+                        if ($Number(object.limit) !== 0)
+                            message.limit = object.limit >>> 0;
+                    if (object.saturation != null)
+                        if (!$Object.is($Number(object.saturation), 0))
+                            message.saturation = $Number(object.saturation);
+                    if (object.drainedPerSecond != null)
+                        if (!$Object.is($Number(object.drainedPerSecond), 0))
+                            message.drainedPerSecond = $Number(object.drainedPerSecond);
+                    return message;
+                };
+
+                QueueStatus.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.classes = [];
+                    if (options.defaults) {
+                        object.meta = null;
+                        object.pool = "";
+                        object.ownerId = "";
+                        object.epoch = 0;
+                        object.version = 0;
+                        object.atMs = 0;
+                        object.blockTokens = 0;
+                        object.limit = 0;
+                        object.saturation = 0;
+                        object.drainedPerSecond = 0;
+                    }
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.pool != null && $Object.hasOwnProperty.call(message, "pool"))
+                        object.pool = message.pool;
+                    if (message.ownerId != null && $Object.hasOwnProperty.call(message, "ownerId"))
+                        object.ownerId = message.ownerId;
+                    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch"))
+                        object.epoch = message.epoch;
+                    if (message.version != null && $Object.hasOwnProperty.call(message, "version"))
+                        object.version = options.json && !$isFinite(message.version) ? $String(message.version) : message.version;
+                    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs"))
+                        object.atMs = options.json && !$isFinite(message.atMs) ? $String(message.atMs) : message.atMs;
+                    if (message.classes && message.classes.length) {
+                        object.classes = $Array(message.classes.length);
+                        for (let j = 0; j < message.classes.length; ++j)
+                            object.classes[j] = $root.switchyard.request.v1.QueuedClass.toObject(message.classes[j], options, _depth + 1);
+                    }
+                    if (message.blockTokens != null && $Object.hasOwnProperty.call(message, "blockTokens"))
+                        object.blockTokens = message.blockTokens;
+                    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit"))
+                        object.limit = message.limit;
+                    if (message.saturation != null && $Object.hasOwnProperty.call(message, "saturation"))
+                        object.saturation = options.json && !$isFinite(message.saturation) ? $String(message.saturation) : message.saturation;
+                    if (message.drainedPerSecond != null && $Object.hasOwnProperty.call(message, "drainedPerSecond"))
+                        object.drainedPerSecond = options.json && !$isFinite(message.drainedPerSecond) ? $String(message.drainedPerSecond) : message.drainedPerSecond;
+                    return object;
+                };
+
+                QueueStatus.prototype.toJSON = function() {
+                    return QueueStatus.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return QueueStatus;
+            })();
+
+            v1.QueuedClass = (function() {
+
+                const QueuedClass = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                QueuedClass.prototype.sloClass = "";
+                QueuedClass.prototype.requests = 0;
+                QueuedClass.prototype.continuations = 0;
+                QueuedClass.prototype.demandBlocks = 0;
+                QueuedClass.prototype.oldestArrivalMs = 0;
+
+                QueuedClass.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.sloClass != null && $Object.hasOwnProperty.call(message, "sloClass") && message.sloClass !== "")
+                        writer.uint32(10).string(message.sloClass);
+                    if (message.requests != null && $Object.hasOwnProperty.call(message, "requests") && message.requests !== 0)
+                        writer.uint32(16).uint32(message.requests);
+                    if (message.continuations != null && $Object.hasOwnProperty.call(message, "continuations") && message.continuations !== 0)
+                        writer.uint32(24).uint32(message.continuations);
+                    if (message.demandBlocks != null && $Object.hasOwnProperty.call(message, "demandBlocks") && !$Object.is(message.demandBlocks, 0))
+                        writer.uint32(33).double(message.demandBlocks);
+                    if (message.oldestArrivalMs != null && $Object.hasOwnProperty.call(message, "oldestArrivalMs") && !$Object.is(message.oldestArrivalMs, 0))
+                        writer.uint32(41).double(message.oldestArrivalMs);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                QueuedClass.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.request.v1.QueuedClass();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.sloClass = value;
+                                else
+                                    delete message.sloClass;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.requests = value;
+                                else
+                                    delete message.requests;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.continuations = value;
+                                else
+                                    delete message.continuations;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.demandBlocks = value;
+                                else
+                                    delete message.demandBlocks;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.oldestArrivalMs = value;
+                                else
+                                    delete message.oldestArrivalMs;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                QueuedClass.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.request.v1.QueuedClass)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.request.v1.QueuedClass: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.request.v1.QueuedClass();
+                    if (object.sloClass != null)
+                        if (typeof object.sloClass !== "string" || object.sloClass.length)
+                            message.sloClass = $String(object.sloClass);
+                    if (object.requests != null)
+                        if ($Number(object.requests) !== 0)
+                            message.requests = object.requests >>> 0;
+                    if (object.continuations != null)
+                        if ($Number(object.continuations) !== 0)
+                            message.continuations = object.continuations >>> 0;
+                    if (object.demandBlocks != null)
+                        if (!$Object.is($Number(object.demandBlocks), 0))
+                            message.demandBlocks = $Number(object.demandBlocks);
+                    if (object.oldestArrivalMs != null)
+                        if (!$Object.is($Number(object.oldestArrivalMs), 0))
+                            message.oldestArrivalMs = $Number(object.oldestArrivalMs);
+                    return message;
+                };
+
+                QueuedClass.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.sloClass = "";
+                        object.requests = 0;
+                        object.continuations = 0;
+                        object.demandBlocks = 0;
+                        object.oldestArrivalMs = 0;
+                    }
+                    if (message.sloClass != null && $Object.hasOwnProperty.call(message, "sloClass"))
+                        object.sloClass = message.sloClass;
+                    if (message.requests != null && $Object.hasOwnProperty.call(message, "requests"))
+                        object.requests = message.requests;
+                    if (message.continuations != null && $Object.hasOwnProperty.call(message, "continuations"))
+                        object.continuations = message.continuations;
+                    if (message.demandBlocks != null && $Object.hasOwnProperty.call(message, "demandBlocks"))
+                        object.demandBlocks = options.json && !$isFinite(message.demandBlocks) ? $String(message.demandBlocks) : message.demandBlocks;
+                    if (message.oldestArrivalMs != null && $Object.hasOwnProperty.call(message, "oldestArrivalMs"))
+                        object.oldestArrivalMs = options.json && !$isFinite(message.oldestArrivalMs) ? $String(message.oldestArrivalMs) : message.oldestArrivalMs;
+                    return object;
+                };
+
+                QueuedClass.prototype.toJSON = function() {
+                    return QueuedClass.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return QueuedClass;
+            })();
+
             v1.RequestDone = (function() {
 
                 const RequestDone = function (properties) {
