@@ -8,6 +8,7 @@ import type { Bus } from '../lib/ports/bus.ts';
 import { systemRng } from '../lib/rng/system-rng.ts';
 import { serveDescription } from '../lib/run/describe.ts';
 import { createMemoryWorld } from '../lib/run/memory-ports.ts';
+import { reloadOnChange } from '../lib/run/reload.ts';
 import type { Running, Service } from '../lib/run/service.ts';
 import { version } from '../lib/run/version.ts';
 import { createOtelTelemetry, type OtelTelemetry } from '../lib/telemetry/otel.ts';
@@ -85,10 +86,12 @@ export function createEmbeddedWorld(
         spans: telemetry.ring,
       });
       running = await service.start(config, world.ports(id));
+      const stopWatching = reloadOnChange({ service, running, config, folder: files, telemetry });
       return {
         id,
         ready,
         async stop() {
+          stopWatching();
           await running?.drain(drainMs);
           await description.stop();
         },

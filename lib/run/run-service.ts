@@ -2,7 +2,7 @@
 // All of a service's main.ts. The only place that reads process.env for services.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { systemClock } from '../clock/system-clock.ts';
-import { type ConfigFolder, openConfigFolder } from '../config/config-folder.ts';
+import { openConfigFolder } from '../config/config-folder.ts';
 import { withoutSecrets } from '../config/load.ts';
 import { sleep } from '../ports/clock.ts';
 import { systemRng } from '../rng/system-rng.ts';
@@ -11,6 +11,7 @@ import { type Probe, startProbe } from '../telemetry/probe/probe.ts';
 import { serveDescription } from './describe.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { connectRealPorts, type RealPorts } from './real-ports.ts';
+import { reloadOnChange } from './reload.ts';
 import type { Running, Service } from './service.ts';
 import { onStopRequest } from './stop-request.ts';
 import { version } from './version.ts';
@@ -117,7 +118,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
     running = await service.start(config, real.ports);
     if (stopping.signal.aborted) return;
     notYet = '';
-    stopWatching = watchConfig(folder, running, telemetry);
+    stopWatching = reloadOnChange({ service, running, config, folder, telemetry });
     while (ready() !== true && !stopping.signal.aborted) await sleep(systemClock, readyLookMs, stopping.signal);
     probe.update();
     if (!stopping.signal.aborted) telemetry.log.info('ready', { afterMs: Math.round(systemClock.now() - startedAtMs), probe: probe.address });
@@ -127,17 +128,6 @@ export async function runService<Config>(service: Service<Config>): Promise<void
     await telemetry.shutdown();
     process.exit(1);
   }
-}
-
-function watchConfig<Config>(folder: ConfigFolder<Config>, running: Running<Config>, telemetry: OtelTelemetry): () => void {
-  return folder.watch((changed) => {
-    if (!running.reconfigure) {
-      telemetry.log.warn('configuration changed; it is taken at the next start');
-      return;
-    }
-    running.reconfigure(changed);
-    telemetry.log.info('configuration taken', { config: withoutSecrets(changed) });
-  });
 }
 
 function environmentOrExit(): Environment {
