@@ -69,6 +69,11 @@ export const metrics = {
 
   // Admission.
   switchyard_queue_depth: { type: 'gauge', help: 'Requests waiting in the queue of a pool.', labels: ['pool', 'slo_class'] },
+  switchyard_queue_demand_blocks: {
+    type: 'gauge',
+    help: 'KV blocks that the requests waiting in the queue of a pool want at once.',
+    labels: ['pool', 'slo_class'],
+  },
   switchyard_queue_wait_seconds: { type: 'histogram', help: 'Time from admission to assignment.', labels: ['pool', 'slo_class'], buckets: seconds },
   switchyard_pool_saturation: { type: 'gauge', help: 'Requests in flight over the capacity of the pool; 1 is full.', labels: ['pool'] },
   switchyard_drops_total: { type: 'counter', help: 'Requests refused or dropped from the queue, by reason.', labels: ['pool', 'reason'] },

@@ -9,6 +9,7 @@ import type { AdmissionConfig } from './config.ts';
 import { dispatch, routed, routeFailed } from './dispatching.ts';
 import { gainQueue, loseQueue, ownedElsewhere } from './owning.ts';
 import type { PoolEffect, PoolMessage, PoolState, Turn } from './pool-state.ts';
+import { tellStatus } from './telling.ts';
 import { nextWakeMs, passTime } from './waking.ts';
 
 export function queueActor(config: AdmissionConfig): Actor<PoolState, PoolMessage, PoolEffect> {
@@ -19,6 +20,7 @@ export function queueActor(config: AdmissionConfig): Actor<PoolState, PoolMessag
       const turn: Turn = { state, nowMs, effects: [] };
       take(turn, message);
       dispatch(turn);
+      tellStatus(turn);
       state.wakeAtMs = nextWakeMs(state, nowMs);
       return [state, turn.effects];
     },
@@ -48,6 +50,7 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     routeFailures: 0,
     drainRate: noDrain(nowMs),
     saturation: 0,
+    told: { classes: [], version: 0, atMs: nowMs, lookAtMs: undefined },
     sweepAtMs: nowMs,
     wakeAtMs: undefined,
   };

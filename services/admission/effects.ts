@@ -1,11 +1,12 @@
 // What the queue actor's effects do. Results come back to the actor as messages.
 
+import { queuedClasses } from '../../core/admission/queue-status.ts';
 import type { Code } from '../../core/errors/codes.ts';
 import { SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
-import { queueOwnerChanged, route } from '../../lib/contracts.ts';
+import { queueOwnerChanged, queueStatus, route } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Span, Telemetry } from '../../lib/ports/telemetry.ts';
-import type { AdmitReply } from '../../proto/gen/messages.ts';
+import type { AdmitReply, QueueStatus } from '../../proto/gen/messages.ts';
 import type { Ledger } from './ledger.ts';
 import type { PoolEffect, PoolMessage } from './pool-state.ts';
 
@@ -49,12 +50,31 @@ export function perform(pool: string, effect: PoolEffect, context: EffectContext
     case 'announce':
       context.bus.publish(queueOwnerChanged, [pool], { pool, ownerId: context.ownerId, epoch: effect.epoch });
       break;
+    case 'tellQueue':
+      tellQueue(pool, effect.status, context);
+      break;
+    case 'handedOver':
+      showQueue(pool, { classes: queuedClasses([], 0), saturation: 0 }, context.telemetry);
+      break;
     case 'stepDown':
       context.stopServing(pool);
       break;
     case 'waited':
       waited(pool, effect, context);
   }
+}
+
+function tellQueue(pool: string, status: Omit<QueueStatus, 'meta' | 'ownerId'>, { bus, telemetry, ownerId }: EffectContext): void {
+  showQueue(pool, status, telemetry);
+  bus.publish(queueStatus, [pool], { ...status, ownerId });
+}
+
+function showQueue(pool: string, { classes, saturation }: Pick<QueueStatus, 'classes' | 'saturation'>, telemetry: Telemetry): void {
+  for (const { sloClass, requests, demandBlocks } of classes) {
+    telemetry.gauge('switchyard_queue_depth').set(requests, { pool, slo_class: sloClass });
+    telemetry.gauge('switchyard_queue_demand_blocks').set(demandBlocks, { pool, slo_class: sloClass });
+  }
+  telemetry.gauge('switchyard_pool_saturation').set(saturation, { pool });
 }
 
 function takeAsk(ask: number, { asks }: EffectContext): PendingAnswer | undefined {

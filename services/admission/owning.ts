@@ -9,6 +9,7 @@ export function gainQueue({ state, nowMs, effects }: Turn, epoch: number): void 
   // The first to come back must not take the place of an earlier one that is still on its way.
   state.dispatchAtMs = nowMs + state.config.regatherMs;
   state.routeFailures = 0;
+  state.told.atMs = Number.NEGATIVE_INFINITY;
   effects.push({ type: 'announce', epoch });
 }
 
@@ -26,6 +27,8 @@ export function loseQueue(turn: Turn): void {
   state.ended.clear();
   state.queue.clear();
   state.batch = undefined;
+  state.told.classes = [];
+  effects.push({ type: 'handedOver' });
 }
 
 /** Somebody owns the queue under a later epoch: our lease has run out without our noticing. */

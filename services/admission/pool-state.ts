@@ -5,7 +5,17 @@ import type { DrainRate } from '../../core/admission/drain-rate.ts';
 import type { AdmissionQueue } from '../../core/admission/queue.ts';
 import type { Code } from '../../core/errors/codes.ts';
 import type { InFlightAccount, InFlightBooking } from '../../core/routing/account.ts';
-import type { AdmitReply, Assignment, FleetView, LimitState, Refusal, RequestInfo, RouteResult } from '../../proto/gen/messages.ts';
+import type {
+  AdmitReply,
+  Assignment,
+  FleetView,
+  LimitState,
+  QueuedClass,
+  QueueStatus,
+  Refusal,
+  RequestInfo,
+  RouteResult,
+} from '../../proto/gen/messages.ts';
 import type { AdmissionConfig } from './config.ts';
 
 export interface Entry {
@@ -43,6 +53,8 @@ export interface PoolState {
   routeFailures: number;
   drainRate: DrainRate;
   saturation: number;
+  /** The queue as it was told last, and when it is looked at again. */
+  readonly told: { classes: readonly QueuedClass[]; version: number; atMs: number; lookAtMs: number | undefined };
   sweepAtMs: number;
   /** Worked out at the end of each step. */
   wakeAtMs: number | undefined;
@@ -77,6 +89,9 @@ export type PoolEffect =
   | { readonly type: 'refund'; readonly request: RequestInfo }
   | { readonly type: 'route'; readonly batch: number; readonly epoch: number; readonly requests: readonly RequestInfo[] }
   | { readonly type: 'announce'; readonly epoch: number }
+  | { readonly type: 'tellQueue'; readonly status: Omit<QueueStatus, 'meta' | 'ownerId'> }
+  /** The queue is somebody else's now. */
+  | { readonly type: 'handedOver' }
   /** Stop serving the subject: somebody else does. */
   | { readonly type: 'stepDown' }
   /** The wait of a request is over: assigned, refused, left, or handed to the next owner. */

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createKey } from '../../lib/auth/keys.ts';
-import { leaveQueue, queueOwnerChanged } from '../../lib/contracts.ts';
+import { leaveQueue, queueOwnerChanged, queueStatus } from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { killable, lossy } from '../../lib/testing/faulty-ports.ts';
+import type { QueueStatus } from '../../proto/gen/messages.ts';
 import { admissionSchema } from './config.ts';
 import { admission } from './service.ts';
 import { TestFleet, TestRouter } from './testing/test-fleet.ts';
@@ -193,7 +194,7 @@ describe('a client that leaves', () => {
     const next = gateway.submit('next');
     await fleet.world.clock.advance(100);
     gateway.leave('leaver');
-    await fleet.world.clock.advance(100);
+    await fleet.world.clock.advance(300);
     expect(fleet.world.telemetryOf('admission-1').value('switchyard_queue_depth')).toBe(1);
     await endingsOf([...running, leaver, next]);
     expect(started()).toEqual(['x', 'y', 'next']);
@@ -406,4 +407,56 @@ test('every wait has one admit span in the trace of its request', async () => {
   expect(spans.map((span) => span.attributes['switchyard.request.id']).toSorted()).toEqual(['r1', 'r2', 'r3']);
   expect(spans.every((span) => span.endMs !== undefined && span.attributes['switchyard.outcome'] === 'assigned')).toBe(true);
   expect(Math.max(...spans.map((span) => Number(span.attributes['switchyard.queue.wait_ms'])))).toBeGreaterThan(2_000);
+});
+
+describe('what waits', () => {
+  const listen = () => {
+    const heard: QueueStatus[] = [];
+    fleet.world.ports('autoscaler-1').bus.subscribe(queueStatus, ['chat'], (status) => heard.push(status));
+    return heard;
+  };
+  const waiting = (status: QueueStatus | undefined) => status?.classes.map(({ requests }) => requests);
+
+  test('is told within the status interval, per class and in blocks, and again when it is gone', async () => {
+    const { gateway } = await startAll();
+    const heard = listen();
+    for (let index = 0; index < 4; index++) void gateway.submit(`r${index}`, { sloClass: 'batch', promptTokens: 159 }, 5_000);
+    await fleet.world.clock.advance(300);
+    expect(heard).toHaveLength(1);
+    expect(heard[0]).toMatchObject({ pool: 'chat', ownerId: 'admission-1', epoch: 1, limit: 2_000, blockTokens: 16 });
+    expect(heard[0]!.classes[2]).toMatchObject({ sloClass: 'batch', requests: 2, demandBlocks: 20 });
+    expect(fleet.world.telemetryOf('admission-1').value('switchyard_queue_demand_blocks', { pool: 'chat', slo_class: 'batch' })).toBe(20);
+    await fleet.world.clock.advance(6_000);
+    expect(waiting(heard.at(-1))).toEqual([0, 0, 0]);
+  });
+
+  test('is told as often as a heartbeat when nothing happens, and a busy queue tells no more than its rate', async () => {
+    const { gateway } = await startAll();
+    const heard = listen();
+    await fleet.world.clock.advance(10_000);
+    expect(heard).toHaveLength(10);
+    heard.length = 0;
+    for (let index = 0; index < 200; index++) {
+      void gateway.submit(`r${index}`, { queueDeadlineMs: fleet.world.clock.now() + 500 }, 40);
+      await fleet.world.clock.advance(10);
+    }
+    expect(heard.length).toBeGreaterThan(2);
+    expect(heard.length).toBeLessThanOrEqual(9);
+    expect(heard.map(({ version }) => version)).toEqual(heard.map((_, index) => heard[0]!.version + index));
+  });
+
+  test('is told by the new owner after a take-over, and shown by one process only', async () => {
+    const { gateway, service } = await startAll();
+    await startAndStopLater('admission-2');
+    for (let index = 0; index < 5; index++) void gateway.submit(`r${index}`, {}, 60_000);
+    await fleet.world.clock.advance(300);
+    const heard = listen();
+    const drain = service.drain(1_000);
+    await fleet.world.clock.advance(5_000);
+    await drain;
+    expect(heard.at(-1)).toMatchObject({ ownerId: 'admission-2', epoch: 2 });
+    expect(waiting(heard.at(-1))).toEqual([0, 3, 0]);
+    const depth = (id: string) => fleet.world.telemetryOf(id).value('switchyard_queue_depth', { pool: 'chat', slo_class: 'standard' });
+    expect([depth('admission-1'), depth('admission-2')]).toEqual([0, 3]);
+  });
 });

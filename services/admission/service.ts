@@ -42,7 +42,6 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     clock,
     telemetry,
     perform: (pool, effect) => perform(pool, effect, context),
-    inspect: (pool, _message, state) => showQueue(pool, state),
   });
   const tell = (pool: string, message: PoolMessage) => host.tell(pool, message);
   const context: EffectContext = {
@@ -61,6 +60,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     const [pool = ''] = keys;
     const { request } = question;
     if (!request || request.requestId === '') throw new SwitchyardError('invalid_request', 'a request without an id cannot be admitted');
+    if (!sloClasses.includes(request.sloClass)) throw new SwitchyardError('invalid_request', `there is no SLO class ${request.sloClass}`);
     const ask = asked++;
     const answerByMs = Math.min(clock.now() + current.longPollMs, meta.deadlineMs - answerMarginMs);
     const traceparent = admitSpan(pool, request);
@@ -100,12 +100,6 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   function endSpan(requestId: string): void {
     spans.get(requestId)?.end();
     spans.delete(requestId);
-  }
-
-  function showQueue(pool: string, { queue, saturation, ownerEpoch }: PoolState): void {
-    const depth = telemetry.gauge('switchyard_queue_depth');
-    for (const sloClass of sloClasses) depth.set(queue.depth(sloClass), { pool, slo_class: sloClass });
-    if (ownerEpoch !== undefined) telemetry.gauge('switchyard_pool_saturation').set(saturation, { pool });
   }
 
   function serve(pool: string, epoch: number): void {

@@ -3,6 +3,7 @@ import { retryAfterMs } from '../../core/admission/drain-rate.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { answerQueued, refuse, waited } from './entries.ts';
 import type { Entry, PoolState, Turn } from './pool-state.ts';
+import { nextTellMs } from './telling.ts';
 
 /** How often deadlines are looked at while there is anything to look at. */
 const sweepEveryMs = 100;
@@ -46,7 +47,7 @@ function lapse(turn: Turn, requestId: string, entry: Entry): void {
 /** The earliest time at which something happens by itself. */
 export function nextWakeMs(state: PoolState, nowMs: number): number | undefined {
   if (state.ownerEpoch === undefined) return undefined;
-  const times: number[] = [];
+  const times: number[] = [nextTellMs(state)];
   for (const { answerByMs } of state.parked.values()) {
     times.push(answerByMs);
     break;
@@ -57,5 +58,5 @@ export function nextWakeMs(state: PoolState, nowMs: number): number | undefined 
     const readyMs = state.queue.nextReadyMs(nowMs);
     if (readyMs !== undefined) times.push(readyMs);
   }
-  return times.length > 0 ? Math.min(...times) : undefined;
+  return Math.min(...times);
 }
