@@ -4,6 +4,7 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { problemsOf } from '../config/problems.ts';
 import { exporterNames } from '../telemetry/exporters.ts';
 import { logLevels } from '../telemetry/logger.ts';
+import { samplerNames } from '../telemetry/sampler.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const flag = z.enum(['true', 'false', '1', '0']).transform((text) => text === 'true' || text === '1');
@@ -15,7 +16,14 @@ export const environmentSchema = z.object({
   TEMPORAL_ADDRESS: z.string().default('127.0.0.1:7233').describe('workflows; host and port'),
   TEMPORAL_NAMESPACE: z.string().default('default').describe('namespace of the workflows'),
   OTEL_TRACES_EXPORTER: z.enum(exporterNames).default('none').describe('where spans are sent; the standard OTEL_EXPORTER_* variables say how'),
-  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1).describe('share of requests that are traced'),
+  OTEL_EXPORTER_OTLP_PROTOCOL: z.enum(['http/protobuf']).optional().describe('the only one there is'),
+  OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: z.enum(['http/protobuf']).optional().describe('the only one there is'),
+  OTEL_TRACES_SAMPLER: z
+    .enum(samplerNames)
+    .default('parentbased_traceidratio')
+    .describe('which traces are recorded; with parentbased the decision is the one of whoever began the trace'),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1).describe('share of traces that are recorded, for the samplers with a ratio'),
+  OTEL_RESOURCE_ATTRIBUTES: z.string().optional().describe('attributes of every span, key=value separated by commas'),
   OTEL_SDK_DISABLED: flag.default(false).describe('no spans at all, not even those that `switchyard trace` shows'),
   SWITCHYARD_ID: z
     .string()
@@ -54,4 +62,15 @@ export function readEnvironment(variables: Readonly<Record<string, string | unde
   if (result.success) return Object.freeze(result.data);
   const lines = problemsOf(result.error.issues, environmentSchema, given).map((problem) => `  ${problem.text}`);
   throw new SwitchyardError('invalid_config', `the environment is not valid:\n${lines.join('\n')}`);
+}
+
+/** Read by the exporters themselves. */
+const exporterVariables = /^OTEL_EXPORTER_(OTLP|ZIPKIN)_/;
+
+/** One sentence for each standard variable that is set and that nothing here reads. */
+export function environmentWarnings(variables: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.keys(variables)
+    .filter((name) => name.startsWith('OTEL_') && variables[name] !== '' && !(name in environmentSchema.shape) && !exporterVariables.test(name))
+    .toSorted()
+    .map((name) => `${name} is not read: see docs/config.md for the OTEL_ variables that are`);
 }

@@ -9,7 +9,7 @@ import { systemRng } from '../rng/system-rng.ts';
 import { createOtelTelemetry, type OtelTelemetry } from '../telemetry/otel.ts';
 import { type Probe, startProbe } from '../telemetry/probe/probe.ts';
 import { serveDescription } from './describe.ts';
-import { type Environment, readEnvironment } from './environment.ts';
+import { type Environment, environmentWarnings, readEnvironment } from './environment.ts';
 import { connectRealPorts, type RealPorts } from './real-ports.ts';
 import { reloadOnChange } from './reload.ts';
 import type { Running, Service } from './service.ts';
@@ -34,6 +34,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
     logLevel: environment.SWITCHYARD_LOG_LEVEL,
     logFormat: environment.SWITCHYARD_LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
     exporter: environment.OTEL_TRACES_EXPORTER,
+    sampler: environment.OTEL_TRACES_SAMPLER,
     sampleRatio: environment.OTEL_TRACES_SAMPLER_ARG,
     tracingOff: environment.OTEL_SDK_DISABLED,
   });
@@ -85,7 +86,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
       telemetry,
     });
     const { config, warnings } = await folder.read();
-    for (const warning of warnings) telemetry.log.warn('unknown variable in the environment', { warning });
+    for (const warning of [...environmentWarnings(process.env), ...warnings]) telemetry.log.warn('unknown variable in the environment', { warning });
     telemetry.log.info('starting', { version, node: process.versions.node });
     telemetry.log.debug('configuration', { config: withoutSecrets(config) });
     probe = await startProbe({

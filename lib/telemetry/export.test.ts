@@ -25,6 +25,7 @@ test.each([
 ] as const)('%s: spans arrive with the service that made them', async (exporter, path) => {
   const server = await backend(() => 200);
   vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', server.url);
+  vi.stubEnv('OTEL_RESOURCE_ATTRIBUTES', 'deployment.environment=blue,service.name=not-mine');
   vi.stubEnv('OTEL_EXPORTER_ZIPKIN_ENDPOINT', `${server.url}/api/v2/spans`);
   const telemetry = createOtelTelemetry({
     service: 'router',
@@ -38,7 +39,8 @@ test.each([
   telemetry.span('route.pick', { attributes: { 'switchyard.request.id': 'req-7' } }, () => {});
   await telemetry.shutdown();
   const received = server.bodies.find((body) => body.path === path);
-  for (const text of ['route.pick', 'req-7', 'switchyard-router']) expect(received?.bytes.includes(text)).toBe(true);
+  for (const text of ['route.pick', 'req-7', 'switchyard-router', 'blue']) expect(received?.bytes.includes(text)).toBe(true);
+  expect(received?.bytes.includes('not-mine')).toBe(false);
   server.close();
   vi.unstubAllEnvs();
 });

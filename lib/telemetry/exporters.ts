@@ -2,6 +2,7 @@
 // standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_ZIPKIN_ENDPOINT and so on).
 import { type ExportResult, ExportResultCode } from '@opentelemetry/core';
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
+import { type Clock, sleep } from '../ports/clock.ts';
 import type { Counter, Logger } from '../ports/telemetry.ts';
 
 export const exporterNames = ['otlp', 'zipkin', 'none'] as const;
@@ -13,10 +14,30 @@ async function load(name: Exclude<ExporterName, 'none'>): Promise<SpanExporter> 
   return new (await import('@opentelemetry/exporter-zipkin')).ZipkinExporter() as unknown as SpanExporter;
 }
 
+/** How long a batch is kept for a backend that takes no connection (it may be starting), and the pause between tries. */
+const keepTryingMs = 20_000;
+const pauseMs = 1000;
+
+const noConnection = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT']);
+
 /** Counts spans that could not be sent, and says once that the backend is away and once that it is back. */
-export function createExporter(name: Exclude<ExporterName, 'none'>, log: Logger, dropped: Counter): SpanExporter {
+export function createExporter(name: Exclude<ExporterName, 'none'>, clock: Clock, log: Logger, dropped: Counter): SpanExporter {
   let loading: Promise<SpanExporter> | undefined;
   let failing = false;
+  const stopping = new AbortController();
+
+  /** Waits only where nobody took the connection: a backend that answered has said what it thinks. */
+  async function send(spans: ReadableSpan[]): Promise<ExportResult> {
+    loading ??= load(name);
+    const exporter = await loading;
+    const until = clock.now() + keepTryingMs;
+    for (;;) {
+      const result = await new Promise<ExportResult>((resolve) => exporter.export(spans, resolve));
+      const code = (result.error as NodeJS.ErrnoException | undefined)?.code ?? '';
+      if (!noConnection.has(code) || stopping.signal.aborted || clock.now() + pauseMs > until) return result;
+      await sleep(clock, pauseMs, stopping.signal);
+    }
+  }
 
   function finished(result: ExportResult, spans: number): void {
     const failed = result.code !== ExportResultCode.SUCCESS;
@@ -28,18 +49,16 @@ export function createExporter(name: Exclude<ExporterName, 'none'>, log: Logger,
 
   return {
     export(spans: ReadableSpan[], done: (result: ExportResult) => void) {
-      const after = (result: ExportResult) => {
-        finished(result, spans.length);
-        // A failure is told here; the SDK would report it a second time.
-        done({ code: ExportResultCode.SUCCESS });
-      };
-      loading ??= load(name);
-      loading.then(
-        (exporter) => exporter.export(spans, after),
-        (error: Error) => after({ code: ExportResultCode.FAILED, error }),
-      );
+      send(spans)
+        .catch((error: Error): ExportResult => ({ code: ExportResultCode.FAILED, error }))
+        .then((result) => {
+          finished(result, spans.length);
+          // A failure is told here; the SDK would report it a second time.
+          done({ code: ExportResultCode.SUCCESS });
+        });
     },
     async shutdown() {
+      stopping.abort();
       await (await loading)?.shutdown();
     },
     async forceFlush() {

@@ -15,11 +15,11 @@ export const spanKinds: Record<NonNullable<SpanOptions['kind']>, api.SpanKind> =
 
 export class OtelSpan implements Span {
   readonly inner: api.Span;
-  readonly #now: () => number;
+  readonly #now: () => api.HrTime;
   #context: TraceContext | undefined;
 
   /** Times are given to the SDK, which on its own takes whole milliseconds and shows children before their parents. */
-  constructor(inner: api.Span, now: () => number) {
+  constructor(inner: api.Span, now: () => api.HrTime) {
     this.inner = inner;
     this.#now = now;
   }
@@ -52,6 +52,12 @@ export class OtelSpan implements Span {
   end(): void {
     this.inner.end(this.#now());
   }
+}
+
+/** Whole microseconds: Zipkin refuses a whole batch for a fraction of one. */
+export function toHrTime(unixMs: number): api.HrTime {
+  const seconds = Math.trunc(unixMs / 1000);
+  return [seconds, Math.min(Math.round((unixMs - seconds * 1000) * 1000), 999_999) * 1000];
 }
 
 const traceparentPattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/;

@@ -3,22 +3,16 @@
 import * as api from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
-import { resourceFromAttributes } from '@opentelemetry/resources';
-import {
-  BatchSpanProcessor,
-  ParentBasedSampler,
-  type ReadableSpan,
-  type SpanProcessor,
-  TraceIdRatioBasedSampler,
-  TracerProvider,
-} from '@opentelemetry/sdk-trace';
+import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { BatchSpanProcessor, type ReadableSpan, type SpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
 import type { Clock } from '../ports/clock.ts';
 import type { Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
 import { createExporter, type ExporterName } from './exporters.ts';
 import { createLogger, type LogLevel } from './logger.ts';
-import { OtelSpan, spanKinds, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
+import { OtelSpan, spanKinds, toHrTime, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
 import { createMetrics, type Metrics } from './prometheus.ts';
 import { runInSpan } from './run-in-span.ts';
+import { createSampler, type SamplerName } from './sampler.ts';
 import { createSpanRing, type SpanSource } from './span-ring.ts';
 
 export interface OtelTelemetryOptions {
@@ -31,7 +25,9 @@ export interface OtelTelemetryOptions {
   readonly logFormat?: 'json' | 'pretty';
   readonly writeLog?: (line: string) => void;
   readonly exporter?: ExporterName;
-  /** Share of requests that are traced, 0 to 1; a request traced elsewhere stays traced. Default 1. */
+  /** Default parentbased_traceidratio: whoever begins a trace decides for all of it. */
+  readonly sampler?: SamplerName;
+  /** Share of traces that are recorded, 0 to 1, for the samplers that have one. Default 1. */
   readonly sampleRatio?: number;
   /** No spans at all, not even in the ring. */
   readonly tracingOff?: boolean;
@@ -50,7 +46,7 @@ export interface OtelTelemetry extends Telemetry {
 export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetry {
   const { service, id, pid, version, clock } = options;
   installGlobals();
-  const now = () => clock.now();
+  const now = () => toHrTime(clock.now());
   const metrics = options.metrics ?? createMetrics();
   const log = createLogger({
     service,
@@ -78,18 +74,21 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     };
     const processors = [keepInRing];
     if (exporterName !== 'none') {
-      const exporter = createExporter(exporterName, log, metrics.counter('switchyard_spans_dropped_total'));
+      const exporter = createExporter(exporterName, clock, log, metrics.counter('switchyard_spans_dropped_total'));
       // A full queue (a slow backend under load) drops new spans; serving goes on.
-      processors.push(new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 10_000 }));
+      processors.push(new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 30_000 }));
     }
     return new TracerProvider({
-      resource: resourceFromAttributes({
-        'service.name': `switchyard-${service}`,
-        'service.instance.id': id,
-        'service.version': version,
-        'process.pid': pid,
-      }),
-      sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.sampleRatio ?? 1) }),
+      // OTEL_RESOURCE_ATTRIBUTES first: what a process is called is not up to its environment.
+      resource: detectResources({ detectors: [envDetector] }).merge(
+        resourceFromAttributes({
+          'service.name': `switchyard-${service}`,
+          'service.instance.id': id,
+          'service.version': version,
+          'process.pid': pid,
+        }),
+      ),
+      sampler: createSampler(options.sampler ?? 'parentbased_traceidratio', options.sampleRatio ?? 1),
       spanProcessors: processors,
     });
   }
@@ -99,7 +98,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     const inner = tracer.startSpan(
       name,
       {
-        startTime: clock.now(),
+        startTime: now(),
         kind: spanKinds[spanOptions.kind ?? 'internal'],
         links: (spanOptions.links ?? []).flatMap((link) => {
           const context = toSpanContext(link);

@@ -145,6 +145,22 @@ describe('otel telemetry', () => {
     expect(telemetry.ring.find({ requestId: '', traceId: 'a'.repeat(32) })).toHaveLength(1);
   });
 
+  test.each([
+    ['always_on', 0, true, true],
+    ['always_off', 1, false, false],
+    ['traceidratio', 0, false, false],
+    ['traceidratio', 1, true, true],
+    ['parentbased_always_on', 0, true, false],
+    ['parentbased_always_off', 1, false, false],
+    ['parentbased_traceidratio', 1, true, false],
+    [undefined, 0, false, false],
+  ] as const)('sampler %s with ratio %d: a new trace is recorded: %s, one that others do not record: %s', (sampler, sampleRatio, own, others) => {
+    const telemetry = otel({ ...(sampler ? { sampler } : {}), sampleRatio });
+    const recorded = (parent?: string) => /-01$/.test(telemetry.start('x', parent ? { parent: { traceparent: parent } } : {}).context.traceparent);
+    expect(recorded()).toBe(own);
+    expect(recorded(`00-${'a'.repeat(32)}-${'b'.repeat(16)}-00`)).toBe(others);
+  });
+
   test('with tracing off the context still passes through', () => {
     const telemetry = otel({ tracingOff: true });
     const traceparent = `00-${'c'.repeat(32)}-${'d'.repeat(16)}-01`;
