@@ -4,9 +4,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test, vi } from 'vitest';
 import { systemClock } from '../clock/system-clock.ts';
+import { VirtualClock } from '../clock/virtual-clock.ts';
+import type { Clock } from '../ports/clock.ts';
 import { createOtelTelemetry } from './otel.ts';
 
-async function backend(status: () => number): Promise<{ url: string; bodies: { path: string; bytes: Buffer }[]; close(): void }> {
+async function backend(status: () => number, port = 0): Promise<{ url: string; bodies: { path: string; bytes: Buffer }[]; close(): void }> {
   const bodies: { path: string; bytes: Buffer }[] = [];
   const server = createServer(async (request, response) => {
     const parts: Buffer[] = [];
@@ -14,7 +16,7 @@ async function backend(status: () => number): Promise<{ url: string; bodies: { p
     bodies.push({ path: request.url ?? '', bytes: Buffer.concat(parts) });
     response.writeHead(status(), { 'content-type': 'application/json' });
     response.end();
-  }).listen(0, '127.0.0.1');
+  }).listen(port, '127.0.0.1');
   await once(server, 'listening');
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, bodies, close: () => server.close() };
 }
@@ -41,6 +43,53 @@ test.each([
   const received = server.bodies.find((body) => body.path === path);
   for (const text of ['route.pick', 'req-7', 'switchyard-router', 'blue']) expect(received?.bytes.includes(text)).toBe(true);
   expect(received?.bytes.includes('not-mine')).toBe(false);
+  server.close();
+  vi.unstubAllEnvs();
+});
+
+test('spans wait for a backend that is still starting', async () => {
+  const probe = await backend(() => 202);
+  probe.close();
+  vi.stubEnv('OTEL_EXPORTER_ZIPKIN_ENDPOINT', `${probe.url}/api/v2/spans`);
+  const lines: string[] = [];
+  const clock = new VirtualClock();
+  const telemetry = createOtelTelemetry({
+    service: 'router',
+    id: 'router-1',
+    pid: 1,
+    version: '0',
+    clock,
+    exporter: 'zipkin',
+    writeLog: (line) => lines.push(line),
+  });
+  for (let index = 0; index < 512; index++) telemetry.start('x').end();
+  await vi.waitFor(() => expect(clock.pending).toBe(1));
+  const server = await backend(() => 202, Number(new URL(probe.url).port));
+  await clock.advance(1000);
+  await vi.waitFor(() => expect(server.bodies).toHaveLength(1));
+  await telemetry.shutdown();
+  expect(lines).toEqual([]);
+  server.close();
+  vi.unstubAllEnvs();
+});
+
+test('Zipkin takes times in whole microseconds', async () => {
+  const server = await backend(() => 202);
+  vi.stubEnv('OTEL_EXPORTER_ZIPKIN_ENDPOINT', `${server.url}/api/v2/spans`);
+  let now = 1_795_273_609_123.25;
+  const clock: Clock = {
+    ...systemClock,
+    now: () => {
+      now += 0.0123;
+      return now;
+    },
+  };
+  const telemetry = createOtelTelemetry({ service: 'router', id: 'router-1', pid: 1, version: '0', clock, exporter: 'zipkin', writeLog: () => {} });
+  for (let index = 0; index < 100; index++) telemetry.span('x', {}, (span) => span.event('y'));
+  await telemetry.shutdown();
+  const spans = JSON.parse(String(server.bodies[0]?.bytes)) as { timestamp: number; duration: number; annotations: { timestamp: number }[] }[];
+  expect(spans).toHaveLength(100);
+  for (const span of spans) expect([span.timestamp, span.duration, span.annotations[0]?.timestamp].every(Number.isSafeInteger)).toBe(true);
   server.close();
   vi.unstubAllEnvs();
 });

@@ -20,11 +20,18 @@ const pauseMs = 1000;
 
 const noConnection = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT']);
 
+interface ExporterPorts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly dropped: Counter;
+  /** Aborted when the process ends: what is left is tried once. */
+  readonly stopping: AbortSignal;
+}
+
 /** Counts spans that could not be sent, and says once that the backend is away and once that it is back. */
-export function createExporter(name: Exclude<ExporterName, 'none'>, clock: Clock, log: Logger, dropped: Counter): SpanExporter {
+export function createExporter(name: Exclude<ExporterName, 'none'>, { clock, log, dropped, stopping }: ExporterPorts): SpanExporter {
   let loading: Promise<SpanExporter> | undefined;
   let failing = false;
-  const stopping = new AbortController();
 
   /** Waits only where nobody took the connection: a backend that answered has said what it thinks. */
   async function send(spans: ReadableSpan[]): Promise<ExportResult> {
@@ -34,8 +41,8 @@ export function createExporter(name: Exclude<ExporterName, 'none'>, clock: Clock
     for (;;) {
       const result = await new Promise<ExportResult>((resolve) => exporter.export(spans, resolve));
       const code = (result.error as NodeJS.ErrnoException | undefined)?.code ?? '';
-      if (!noConnection.has(code) || stopping.signal.aborted || clock.now() + pauseMs > until) return result;
-      await sleep(clock, pauseMs, stopping.signal);
+      if (!noConnection.has(code) || stopping.aborted || clock.now() + pauseMs > until) return result;
+      await sleep(clock, pauseMs, stopping);
     }
   }
 
@@ -49,7 +56,7 @@ export function createExporter(name: Exclude<ExporterName, 'none'>, clock: Clock
 
   return {
     export(spans: ReadableSpan[], done: (result: ExportResult) => void) {
-      send(spans)
+      void send(spans)
         .catch((error: Error): ExportResult => ({ code: ExportResultCode.FAILED, error }))
         .then((result) => {
           finished(result, spans.length);
@@ -58,7 +65,6 @@ export function createExporter(name: Exclude<ExporterName, 'none'>, clock: Clock
         });
     },
     async shutdown() {
-      stopping.abort();
       await (await loading)?.shutdown();
     },
     async forceFlush() {

@@ -57,6 +57,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     active: activeContext,
     ...(options.writeLog ? { write: options.writeLog } : {}),
   });
+  const stopping = new AbortController();
   const ring = createSpanRing<ReadableSpan>((span) => toSpanRecord(span, service, id));
   const provider = options.tracingOff ? undefined : createProvider();
   const tracer = provider?.getTracer('switchyard', version) ?? api.trace.getTracer('switchyard');
@@ -74,7 +75,12 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     };
     const processors = [keepInRing];
     if (exporterName !== 'none') {
-      const exporter = createExporter(exporterName, clock, log, metrics.counter('switchyard_spans_dropped_total'));
+      const exporter = createExporter(exporterName, {
+        clock,
+        log,
+        dropped: metrics.counter('switchyard_spans_dropped_total'),
+        stopping: stopping.signal,
+      });
       // A full queue (a slow backend under load) drops new spans; serving goes on.
       processors.push(new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 30_000 }));
     }
@@ -126,6 +132,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     histogram: metrics.histogram,
     metricsText: metrics.text,
     async shutdown() {
+      stopping.abort();
       await provider?.shutdown().catch((thrown: unknown) => log.warn('spans were not sent at the end', { error: thrown }));
     },
   };
