@@ -7,11 +7,11 @@ export interface Streams {
   close(): Promise<void>;
 }
 
-export function connectStreams(url: string): Streams {
+export function connectStreams(url: string, apiKey = ''): Streams {
   const agent = new Agent({ connections: 256, pipelining: 1 });
   const client = agent.compose((dispatch) => (request, handler) => dispatch({ ...request, origin: url }, handler));
   return {
-    open: (request) => send(client, request, { apiKey: '', now: () => performance.now() }),
+    open: (request) => send(client, request, { apiKey, now: () => performance.now() }),
     close: () => agent.close(),
   };
 }

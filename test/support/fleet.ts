@@ -9,7 +9,7 @@ import { stringify } from 'yaml';
 import { createClient, type OperatorClient } from '../../cli/client.ts';
 import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
 import { eventually } from './eventually.ts';
-import { startNats, startRedis, startTemporal } from './servers.ts';
+import { startNats, startRedis, startTemporal, type TestServer } from './servers.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -23,12 +23,15 @@ export interface FleetOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** One agent process that carries every instance and can start more, instead of one for each. */
   readonly oneAgent?: boolean;
+  /** By process id: how that process reaches NATS, given NATS' own address. */
+  readonly busThrough?: Readonly<Record<string, (natsAddress: string) => Promise<string>>>;
 }
 
 export interface Fleet {
   readonly gatewayUrl: string;
   readonly consoleUrl: string;
   readonly temporalAddress: string;
+  readonly servers: { readonly nats: TestServer; readonly redis: TestServer; readonly temporal: TestServer };
   client(operator: string): OperatorClient;
   instances(): Promise<InstanceRow[]>;
   requests(all?: boolean): Promise<RequestRow[]>;
@@ -79,6 +82,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const wanted = options.pools.flatMap((pool) => Array.from({ length: Number(pool.instances) }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
   if (options.oneAgent) plan('agent', 'agent-1', { SWITCHYARD_AGENT_INSTANCES: wanted.join(','), SWITCHYARD_AGENT_LAUNCHER: 'true' });
   else for (const instance of wanted) plan('agent', `agent-${instance.split('/')[1]}`, { SWITCHYARD_AGENT_INSTANCES: instance });
+  for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(nats.address);
 
   const children = new Map<string, ChildProcess>();
   function start(id: string): void {
@@ -130,6 +134,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
     consoleUrl: `http://127.0.0.1:${consolePort}`,
     temporalAddress: temporal.address,
+    servers: { nats, redis, temporal },
     client,
     instances,
     requests: (all = false) => client('test').get<RequestRow[]>(`/requests?all=${all}`),
