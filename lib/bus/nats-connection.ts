@@ -7,11 +7,14 @@ export interface WatchedConnection {
   connected(): boolean;
   /** Calls `run` after every reconnect until cancelled, in the order they were added. */
   onReconnect(run: () => void): () => void;
+  /** Calls `run` at the end of this turn of the event loop, together with the others: what they publish leaves in one write. */
+  atTurnEnd(run: () => void): void;
 }
 
 export function watchConnection(nats: NatsConnection, telemetry: Telemetry): WatchedConnection {
   const gauge = telemetry.gauge('switchyard_bus_connected');
   const reconnected = new Set<() => void>();
+  let turnEnd: (() => void)[] = [];
   let isConnected = true;
   gauge.set(1);
 
@@ -20,7 +23,8 @@ export function watchConnection(nats: NatsConnection, telemetry: Telemetry): Wat
     isConnected = connected;
     gauge.set(connected ? 1 : 0);
     if (!connected) {
-      if (!nats.isClosed()) telemetry.log.warn('bus disconnected', {});
+      // An orderly end is none.
+      if (!nats.isClosed() && !nats.isDraining()) telemetry.log.warn('bus disconnected', {});
       return;
     }
     telemetry.log.info('bus connected again', { server: nats.getServer() });
@@ -37,12 +41,21 @@ export function watchConnection(nats: NatsConnection, telemetry: Telemetry): Wat
   }
   void watch();
 
+  function endTurn(): void {
+    const runs = turnEnd;
+    turnEnd = [];
+    for (const run of runs) run();
+  }
+
   return {
     nats,
     connected: () => isConnected && !nats.isClosed(),
     onReconnect(run) {
       reconnected.add(run);
       return () => reconnected.delete(run);
+    },
+    atTurnEnd(run) {
+      if (turnEnd.push(run) === 1) setImmediate(endTurn);
     },
   };
 }

@@ -9,6 +9,7 @@ import { maxMessageBytes, recordedIdMs } from './limits.ts';
 import type { WatchedConnection } from './nats-connection.ts';
 import { createNatsConsumers } from './nats-consumers.ts';
 import { fromNatsHeaders, toNatsHeaders } from './nats-headers.ts';
+import { createStoring } from './nats-storing.ts';
 import { type LogEntry, type MessageLog, messageIdHeader, type StreamSpec } from './wire.ts';
 
 /** Limit of one attempt; a whole operation may make several. */
@@ -28,6 +29,7 @@ export interface NatsLogOptions {
 export function createNatsLog(options: NatsLogOptions): MessageLog {
   const { connection, client, manager, clock } = options;
   const { nats } = connection;
+  const store = createStoring({ connection, clock });
   /** Streams declared over this connection. Forgotten when the server shows that it does not have one any more. */
   const declared = new Map<string, Promise<void>>();
 
@@ -48,10 +50,9 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
     const untilMs = clock.now() + timeoutMs;
     for (;;) {
       const lost = reconnect();
-      const enough = new AbortController();
       try {
         if (connection.connected()) return await Promise.race([attempt(), lost.promise]);
-        await Promise.race([lost.promise.catch(() => {}), sleep(clock, untilMs - clock.now(), enough.signal)]);
+        await connectedAgain(untilMs - clock.now());
         if (!connection.connected()) throw new SwitchyardError('bus_unavailable', `bus is not connected, ${what} was not done`);
       } catch (thrown) {
         if (thrown instanceof SwitchyardError) throw thrown;
@@ -62,9 +63,21 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
         await sleep(clock, retryAfterMs);
       } finally {
         lost.cancel();
-        enough.abort();
       }
     }
+  }
+
+  /** Resolves at the next reconnect, or after `withinMs`. */
+  function connectedAgain(withinMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        stopWaiting();
+        cancel();
+        resolve();
+      };
+      const stopWaiting = connection.onReconnect(done);
+      const cancel = clock.after(Math.max(0, withinMs), done);
+    });
   }
 
   /** Rejects at the next reconnect: what was on its way then was lost, and its time-out need not be awaited. */
@@ -82,13 +95,7 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
     await persist(`recording ${entry.subject}`, timeoutMs, async () => {
       await declare(spec);
       try {
-        // The answer comes from the stream, after it has stored the message or found its id among the stored ones.
-        const stored = await nats.request(entry.subject, entry.data, {
-          headers,
-          timeout: Math.max(1, Math.min(attemptMs, untilMs - clock.now())),
-        });
-        const answer = stored.json<{ error?: { description: string } }>();
-        if (answer.error) throw new Error(answer.error.description);
+        await store(entry.subject, entry.data, headers, Math.max(1, Math.min(attemptMs, untilMs - clock.now())));
       } catch (thrown) {
         // Perhaps the server has lost the stream: the next attempt declares it again.
         declared.delete(spec.stream);

@@ -1,5 +1,6 @@
-// Carries the bus over a NATS connection. Reconnects for ever; what is published meanwhile waits in a bounded buffer of
-// ours, because the client's own has no bound.
+// Carries the bus over a NATS connection. What is published in one turn of the event loop leaves in one write, because the
+// write costs more than the message. Reconnects for ever; what is published meanwhile waits in the same buffer, which is
+// bounded: the client's own is not.
 import { createInbox, type Msg, type PublishOptions } from '@nats-io/transport-node';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { maxBufferedBytes, maxBufferedMessages, maxMessageBytes } from './limits.ts';
@@ -11,14 +12,21 @@ const closeWithinMs = 5_000;
 
 export function createNatsWire(connection: WatchedConnection, log: MessageLog, telemetry: Telemetry): Wire {
   const { nats } = connection;
-  const waiting: Outgoing[] = [];
+  let waiting: Outgoing[] = [];
   let waitingBytes = 0;
   let isClosed = false;
 
-  connection.onReconnect(() => {
+  connection.onReconnect(flush);
+
+  function flush(): void {
+    if (waiting.length === 0 || !connection.connected()) return;
+    const messages = waiting;
+    waiting = [];
     waitingBytes = 0;
-    for (const message of waiting.splice(0)) put(message);
-  });
+    for (const message of messages) put(message);
+  }
+
+  const isFull = (more: Outgoing) => waiting.length >= maxBufferedMessages || waitingBytes + more.data.length > maxBufferedBytes;
 
   function put(message: Outgoing): void {
     if (message.reply === undefined && message.headers === undefined) nats.publish(message.subject, message.data);
@@ -28,13 +36,10 @@ export function createNatsWire(connection: WatchedConnection, log: MessageLog, t
   function send(message: Outgoing): SendResult {
     if (isClosed || nats.isClosed()) return 'closed';
     if (message.data.length > Math.min(maxMessageBytes, nats.info?.max_payload ?? maxMessageBytes)) return 'too_large';
-    if (connection.connected()) {
-      put(message);
-      return 'sent';
-    }
-    if (waiting.length >= maxBufferedMessages || waitingBytes + message.data.length > maxBufferedBytes) return 'buffer_full';
-    waiting.push(message);
+    if (isFull(message)) flush();
+    if (isFull(message)) return 'buffer_full';
     waitingBytes += message.data.length;
+    if (waiting.push(message) === 1) connection.atTurnEnd(flush);
     return 'sent';
   }
 
@@ -61,6 +66,7 @@ export function createNatsWire(connection: WatchedConnection, log: MessageLog, t
   async function close(): Promise<void> {
     isClosed = true;
     if (nats.isClosed()) return;
+    flush();
     if (connection.connected()) await Promise.race([nats.drain().catch(() => {}), afterMs(closeWithinMs)]);
     await nats.close();
   }

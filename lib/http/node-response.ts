@@ -1,5 +1,6 @@
 // One response of node:http as lib/ports/http.ts describes it. The head leaves together with the first bytes; a body that
-// comes in one piece gets a content-length.
+// comes in one piece gets a content-length. Chunks are framed here, each as one buffer: node would write a size, the bytes
+// and a line break, and a write of several pieces costs more than the copy.
 import type { ServerResponse } from 'node:http';
 import type { HttpResponse } from '../ports/http.ts';
 
@@ -9,6 +10,7 @@ export class NodeResponse implements HttpResponse {
   /** Given by `head`, not yet handed to node. */
   #pending: { status: number; headers: Record<string, string> } | undefined;
   #headSent = false;
+  #chunked = false;
   #ended = false;
   #gone = false;
   #drainWaiters: (() => void)[] = [];
@@ -47,7 +49,7 @@ export class NodeResponse implements HttpResponse {
     this.#needHead();
     if (this.#gone || this.#ended || bytes.length === 0) return true;
     this.#sendHead();
-    return this.#outgoing.write(bytes);
+    return this.#outgoing.write(this.#chunked ? chunkOf(bytes, noEnd) : bytes);
   }
 
   end(bytes?: Uint8Array | string): void {
@@ -59,7 +61,7 @@ export class NodeResponse implements HttpResponse {
       pending.headers['content-length'] ??= String(bytes === undefined ? 0 : Buffer.byteLength(bytes));
     }
     this.#sendHead();
-    this.#outgoing.end(bytes);
+    this.#outgoing.end(this.#chunked ? chunkOf(bytes ?? '', endOfChunks) : bytes);
   }
 
   onDrain(run: () => void): void {
@@ -85,9 +87,27 @@ export class NodeResponse implements HttpResponse {
     if (!pending) return;
     this.#pending = undefined;
     this.#outgoing.writeHead(pending.status, pending.headers);
+    this.#chunked = this.#outgoing.chunkedEncoding;
+    this.#outgoing.chunkedEncoding = false;
   }
 
   #drained(): void {
     for (const run of this.#drainWaiters.splice(0)) run();
   }
+}
+
+const noEnd = '';
+const endOfChunks = '0\r\n\r\n';
+
+/** The bytes as one chunk of chunked transfer coding, if there are any, and what follows it. */
+function chunkOf(bytes: Uint8Array | string, then: string): Buffer {
+  const length = typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.length;
+  const size = length === 0 ? '' : `${length.toString(16)}\r\n`;
+  const after = length === 0 ? then : `\r\n${then}`;
+  const chunk = Buffer.allocUnsafe(size.length + length + after.length);
+  chunk.write(size, 0, 'latin1');
+  if (typeof bytes === 'string') chunk.write(bytes, size.length, 'utf8');
+  else chunk.set(bytes, size.length);
+  chunk.write(after, size.length + length, 'latin1');
+  return chunk;
 }

@@ -23,7 +23,7 @@ export function createNodeNet(clock: Clock, options: NodeNetOptions = {}): Net {
         onConnection(connection);
       };
       const server: TcpServer | WebSocketServer = await (kind === 'link'
-        ? listenWebSocket({ host, port, maxFrameBytes }, (socket, remote) => accept(webSocketConnection(socket, remote, clock)))
+        ? listenWebSocket({ host, port, maxFrameBytes }, (socket, tcp, remote) => accept(webSocketConnection(socket, tcp, remote, clock)))
         : listenTcp(host, port, (socket) => accept(tcpConnection(socket, maxFrameBytes, clock)))
       ).catch((thrown: NodeJS.ErrnoException) => {
         throw listenFailure(thrown, host, port);

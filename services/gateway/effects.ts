@@ -32,7 +32,7 @@ export interface EffectContext {
 type Effect<T extends RequestEffect['type']> = Extract<RequestEffect, { type: T }>;
 
 const noBytes = new Uint8Array();
-const streamEnd = 'data: [DONE]\n\n';
+const streamEnd = new TextEncoder().encode('data: [DONE]\n\n');
 
 export function perform(effect: RequestEffect, exchange: Exchange, state: RequestState, context: EffectContext): void {
   switch (effect.type) {
@@ -180,8 +180,7 @@ function complete(effect: Effect<'complete'>, exchange: Exchange, context: Effec
     return;
   }
   if (!response.headSent) response.head(200, streamHeaders(exchange, context));
-  if (effect.data.length > 0) response.write(effect.data);
-  response.end(streamEnd);
+  response.end(effect.data.length === 0 ? streamEnd : Buffer.concat([effect.data, streamEnd]));
 }
 
 function failClient(effect: Effect<'failClient'>, exchange: Exchange, context: EffectContext): void {

@@ -370,6 +370,32 @@ describe('node:http', () => {
     await server.close(0);
   });
 
+  test('a streamed body is chunked exactly, one after the other on one connection; HTTP/1.0 and HEAD get none of it', async () => {
+    const server = await serveNode((_request, response) => {
+      response.head(200, {});
+      response.write('ä');
+      response.write(bytes(300));
+      response.end('last');
+    });
+    const port = Number(new URL(server.address).port);
+    async function raw(...requests: string[]): Promise<string[]> {
+      const socket = connect(port, '127.0.0.1');
+      for (const [at, request] of requests.entries())
+        socket.write(`${request}\r\nhost: h\r\n${at === requests.length - 1 ? 'connection: close\r\n' : ''}\r\n`);
+      let text = '';
+      socket.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk;
+      });
+      await once(socket, 'close');
+      return text.split(/HTTP\/1\.1 200 OK.*?\r\n\r\n/s).slice(1);
+    }
+    const body = `2\r\nä\r\n12c\r\n${'x'.repeat(300)}\r\n4\r\nlast\r\n0\r\n\r\n`;
+    expect(await raw('GET / HTTP/1.1', 'GET / HTTP/1.1')).toEqual([body, body]);
+    expect(await raw('GET / HTTP/1.0')).toEqual([`ä${'x'.repeat(300)}last`]);
+    expect(await raw('HEAD / HTTP/1.1')).toEqual(['']);
+    await server.close(0);
+  });
+
   test('repeated headers are joined, the absolute form of a target is understood', async () => {
     const server = await serveNode((request, response) => {
       response.head(200, {});
