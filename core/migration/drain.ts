@@ -2,9 +2,9 @@
 import type { Refusal } from '../../proto/gen/messages.ts';
 import { refusal } from '../errors/switchyard-error.ts';
 import type { KnownInstance } from '../tracking/fleet-view.ts';
+import { leavesNobody } from '../tracking/serving.ts';
 import { planMove } from './move-request.ts';
 import type { Move, PlanningLimits, PlanningView } from './planning.ts';
-import { isActive } from './pool-picture.ts';
 
 export interface DrainForecast {
   readonly instance: KnownInstance;
@@ -16,14 +16,15 @@ export interface DrainForecast {
   readonly stuck: readonly { readonly requestId: string; readonly refusal: Refusal }[];
 }
 
-/** Why `instanceId` cannot be drained, or what draining it would do, seen from now. */
-export function forecastDrain(view: PlanningView, instanceId: string, limits: PlanningLimits): DrainForecast | Refusal {
+/**
+ * Why `instanceId` cannot be drained, or what draining it would do, seen from now.
+ * @param leaving instances whose drain has begun, though the view may not show their cordon yet
+ */
+export function forecastDrain(view: PlanningView, instanceId: string, leaving: Iterable<string>, limits: PlanningLimits): DrainForecast | Refusal {
   const instance = view.instances.find((each) => each.status.instanceId === instanceId);
   if (!instance) return refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`);
   if (instance.health === 'dead') return refusal('not_movable', `${instanceId} is dead: there is nothing to drain`);
-  const isLast = !view.instances.some(
-    (other) => other.status.pool === instance.status.pool && other.status.instanceId !== instanceId && isActive(other),
-  );
+  const isLast = leavesNobody(view.instances, instance.status.pool, [instanceId, ...leaving]);
   const moves: Move[] = [];
   const stuck: { requestId: string; refusal: Refusal }[] = [];
   for (const sequence of [...instance.status.sequences].sort((a, b) => b.priority - a.priority || (a.requestId < b.requestId ? -1 : 1))) {
@@ -38,6 +39,7 @@ export function forecastDrain(view: PlanningView, instanceId: string, limits: Pl
 function asActive(move: Move) {
   return {
     requestId: move.sequence.requestId,
+    toEpoch: move.sequence.epoch + 1,
     sourceInstanceId: move.sourceInstanceId,
     targetInstanceId: move.targetInstanceId,
     reserveBlocks: move.reserveBlocks,

@@ -22,5 +22,5 @@ export const exampleLimits: PlanningLimits = {
 };
 
 export function examplePlanning(instances: readonly KnownInstance[], fields: Partial<PlanningView> = {}): PlanningView {
-  return { nowMs: exampleNowMs, instances, active: [], movedAtMs: new Map(), ...fields };
+  return { nowMs: exampleNowMs, instances, active: [], settling: [], movedAtMs: new Map(), ...fields };
 }

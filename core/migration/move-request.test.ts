@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { exampleNowMs, exampleInstance as instance, exampleSequence as sequence } from '../tracking/example-fleet.ts';
+import { exampleInstance as instance, exampleSequence as sequence } from '../tracking/example-fleet.ts';
 import type { KnownInstance } from '../tracking/fleet-view.ts';
 import { forecastDrain } from './drain.ts';
 import { exampleLimits as limits, examplePlanning as planning } from './example-limits.ts';
@@ -46,7 +46,7 @@ describe('a move that was asked for', () => {
     });
   });
 
-  const moving = { requestId: 'r1', sourceInstanceId: 'chat-1', targetInstanceId: 'chat-2', reserveBlocks: 12 };
+  const moving = { requestId: 'r1', toEpoch: 2, sourceInstanceId: 'chat-1', targetInstanceId: 'chat-2', reserveBlocks: 12 };
   const others = (count: number, requestId = 'o') =>
     Array.from({ length: count }, (_, i) => ({ ...moving, requestId: `${requestId}${i}`, targetInstanceId: 'chat-9' }));
   test.each<[string, KnownInstance[], Partial<MoveQuestion>, Partial<PlanningView>, string, RegExp]>([
@@ -55,10 +55,11 @@ describe('a move that was asked for', () => {
       'a request that arrives somewhere',
       [one(), two()],
       { requestId: 'r9' },
-      { movedAtMs: new Map([['r9', exampleNowMs - 1_999]]) },
+      { settling: [{ ...moving, requestId: 'r9' }] },
       'not_movable',
       /not reported yet/,
     ],
+    ['a request that its old instance still reports', [one(), two()], {}, { settling: [moving] }, 'not_movable', /not reported yet/],
     ['a request that moves already', [one(), two()], {}, { active: [moving] }, 'already_moving', /being moved/],
     ['a paused request', [one({ state: 'paused' }), two()], {}, {}, 'already_moving', /being moved/],
     ['a request of a dead instance', [{ ...one(), health: 'dead' }, two()], {}, {}, 'not_movable', /chat-1 is dead/],
@@ -110,6 +111,28 @@ describe('a move that was asked for', () => {
     const decided = decide(instances, ask(question), view);
     expect(decided.refusal).toMatchObject({ code, message: expect.stringMatching(message) });
   });
+  test('what has moved and is reported may move on', () => {
+    const arrived = two({ sequences: [sequence({ requestId: 'r1', epoch: 2 })] });
+    expect(decide([one(), arrived, instance({ instanceId: 'chat-3' })], ask(), { settling: [moving] }).move).toMatchObject({
+      sourceInstanceId: 'chat-2',
+      sequence: { epoch: 2 },
+    });
+  });
+  test.each([
+    ['an unknown request', ask({ requestId: 'r9' }), {}, true],
+    ['an unknown target', ask({ targetInstanceId: 'chat-9' }), {}, true],
+    ['a move that no report shows yet', ask(), { settling: [moving] }, true],
+    ['a move under way', ask(), { active: [moving] }, false],
+    ['its own instance', ask({ targetInstanceId: 'chat-1' }), {}, false],
+  ] as const)('a newer view may bring the answer for %s: %#', (_name, question, view, unseen) => {
+    expect(decide([one(), two()], question, view)).toMatchObject({ unseen });
+  });
+  test('a source whose requests are on their way has no room for others before they are gone', () => {
+    const leaving = { ...moving, requestId: 'x', sourceInstanceId: 'chat-2', targetInstanceId: 'chat-3' };
+    const busy = instance({ instanceId: 'chat-2', totalBlocks: 110, sequences: [sequence({ requestId: 'x', promptTokens: 1_500 })] });
+    const decided = decide([one(), busy], ask({ targetInstanceId: 'chat-2' }), { active: [leaving] });
+    expect(decided.refusal).toMatchObject({ code: 'target_full', message: expect.stringMatching(/room for 7 blocks/) });
+  });
   test('an operator may move a finishing request', () => {
     expect(decide([one({ maxOutputTokens: 20 }), two()]).move).toBeDefined();
   });
@@ -118,7 +141,7 @@ describe('a move that was asked for', () => {
 describe('draining', () => {
   const crowd = instance({ instanceId: 'chat-1', sequences: Array.from({ length: 6 }, (_, i) => sequence({ requestId: `r${i}`, priority: i % 2 })) });
   test('finds a place for each sequence, high priority first, without overfilling', () => {
-    const forecast = forecastDrain(planning([crowd, two({ totalBlocks: 60 }), instance({ instanceId: 'chat-3', totalBlocks: 30 })]), 'chat-1', {
+    const forecast = forecastDrain(planning([crowd, two({ totalBlocks: 60 }), instance({ instanceId: 'chat-3', totalBlocks: 30 })]), 'chat-1', [], {
       ...limits,
       maxForcedPerInstance: 99,
     });
@@ -134,11 +157,14 @@ describe('draining', () => {
     ['a suspect other', [two({}, { health: 'suspect' })], true],
     ['another pool', [two({ pool: 'large' })], true],
   ])('with %s the instance is the last one: see third value', (_name, others, isLast) => {
-    const forecast = forecastDrain(planning([crowd, ...others]), 'chat-1', limits);
+    const forecast = forecastDrain(planning([crowd, ...others]), 'chat-1', [], limits);
     expect(forecast).toMatchObject({ isLast });
   });
+  test('an instance whose drain has just begun does not count, although the view shows no cordon yet', () => {
+    expect(forecastDrain(planning([crowd, two()]), 'chat-1', ['chat-2'], limits)).toMatchObject({ isLast: true });
+  });
   test('unknown and dead instances are refused', () => {
-    expect(forecastDrain(planning([crowd]), 'chat-9', limits)).toMatchObject({ code: 'unknown_instance' });
-    expect(forecastDrain(planning([two({}, { health: 'dead' })]), 'chat-2', limits)).toMatchObject({ code: 'not_movable' });
+    expect(forecastDrain(planning([crowd]), 'chat-9', [], limits)).toMatchObject({ code: 'unknown_instance' });
+    expect(forecastDrain(planning([two({}, { health: 'dead' })]), 'chat-2', [], limits)).toMatchObject({ code: 'not_movable' });
   });
 });

@@ -7,9 +7,6 @@ import { type PlannedInstance, type PoolPicture, picturesOf } from './pool-pictu
 import { costSentence, toMove } from './rebalance.ts';
 import { checkTarget, chooseTarget, isRefusal } from './target.ts';
 
-/** A request that was moved appears on its new instance in the fleet view within this, ms. */
-const reportedWithinMs = 2_000;
-
 export interface MoveQuestion {
   readonly requestId: string;
   /** Empty: the best one is chosen. */
@@ -23,15 +20,13 @@ export function planMove(view: PlanningView, question: MoveQuestion, limits: Pla
   const { requestId } = question;
   const pictures = picturesOf(view);
   const found = findRequest(pictures, requestId);
-  if (!found) {
-    const sinceMs = view.nowMs - (view.movedAtMs.get(requestId) ?? Number.NEGATIVE_INFINITY);
-    if (sinceMs < reportedWithinMs)
-      return no(refusal('not_movable', `request ${requestId} has just been moved and its instance has not reported yet; ask again`, 500));
-    return no(refusal('unknown_request', `no running request ${requestId}; see "switchyard requests"`));
-  }
+  const isMoving = refusal('already_moving', `request ${requestId} is being moved; see "switchyard status"`, 1_000);
+  if (view.active.some((move) => move.requestId === requestId)) return no(isMoving);
+  if (pictures.some((picture) => picture.moving.has(requestId)))
+    return unseen(refusal('not_movable', `request ${requestId} has just been moved and its instance has not reported yet; ask again`, 500));
+  if (!found) return unseen(refusal('unknown_request', `no running request ${requestId}; see "switchyard requests"`));
   const { picture, source, sequence } = found;
-  if (picture.moving.has(requestId) || sequence.state === 'paused')
-    return no(refusal('already_moving', `request ${requestId} is being moved; see "switchyard status"`, 1_000));
+  if (sequence.state === 'paused') return no(isMoving);
   if (source.instance.health === 'dead') return no(refusal('not_movable', `${source.id} is dead; its requests continue elsewhere by themselves`));
   if (question.reason !== 'operator' && remainingTokens(sequence) < limits.minRemainingTokens)
     return no(refusal('not_movable', `request ${requestId} has ${remainingTokens(sequence)} tokens to go and finishes sooner where it is`, 1_000));
@@ -46,7 +41,7 @@ export function planMove(view: PlanningView, question: MoveQuestion, limits: Pla
     question.reason === 'operator' ? `${question.requestedBy || 'An operator'} asked for it.` : `${source.id} is being emptied (${question.reason}).`;
   if (question.targetInstanceId !== '') {
     const target = pictures.flatMap((each) => each.instances).find((planned) => planned.id === question.targetInstanceId);
-    if (!target) return no(refusal('unknown_instance', `no instance ${question.targetInstanceId}; see "switchyard instances"`));
+    if (!target) return unseen(refusal('unknown_instance', `no instance ${question.targetInstanceId}; see "switchyard instances"`));
     const cost = checkTarget(sequence, source, target, limits, limits.maxForcedPerInstance);
     if (isRefusal(cost)) return no(cost);
     return { move: toMove(source, target, { sequence, cost }, question.reason, [why, costSentence(source, { sequence, cost })]) };
@@ -69,7 +64,7 @@ function findRequest(pictures: readonly PoolPicture[], requestId: string): Found
   let found: Found | undefined;
   for (const picture of pictures) {
     for (const source of picture.instances) {
-      const sequence = source.status.sequences.find((each) => each.requestId === requestId);
+      const sequence = source.instance.status.sequences.find((each) => each.requestId === requestId);
       if (sequence && (!found || sequence.epoch > found.sequence.epoch)) found = { picture, source, sequence };
     }
   }
@@ -89,5 +84,9 @@ function nobody(picture: PoolPicture, { source, sequence }: Found, limits: Plann
 }
 
 function no(why: Refusal): MoveDecision {
-  return { refusal: why };
+  return { refusal: why, unseen: false };
+}
+
+function unseen(why: Refusal): MoveDecision {
+  return { refusal: why, unseen: true };
 }

@@ -33,9 +33,11 @@ export interface PlanningLimits {
   readonly highPriority: number;
 }
 
-/** A migration that has not ended. */
+/** A migration that has not ended, or has committed and is not in the reports yet. */
 export interface ActiveMove {
   readonly requestId: string;
+  /** Of the request once it has moved. */
+  readonly toEpoch: number;
   readonly sourceInstanceId: string;
   readonly targetInstanceId: string;
   readonly reserveBlocks: number;
@@ -46,9 +48,14 @@ export interface PlanningView {
   readonly nowMs: number;
   readonly instances: readonly KnownInstance[];
   readonly active: readonly ActiveMove[];
+  /** Committed within the last `settlingMs`: the reports of source and target may be older than that. */
+  readonly settling: readonly ActiveMove[];
   /** When a request was moved last. */
   readonly movedAtMs: ReadonlyMap<string, number>;
 }
+
+/** A request that was moved is in the report of its new instance within this, ms. */
+export const settlingMs = 2_000;
 
 /** A decision: this sequence, from here to there, for these reasons. */
 export interface Move {
@@ -66,7 +73,10 @@ export interface Move {
   readonly expectedMs: number;
 }
 
-export type MoveDecision = { readonly move: Move; readonly refusal?: undefined } | { readonly move?: undefined; readonly refusal: Refusal };
+export type MoveDecision =
+  | { readonly move: Move; readonly refusal?: undefined }
+  /** `unseen`: what was named is not in the view, which may only be late: a newer one can change the answer. */
+  | { readonly move?: undefined; readonly refusal: Refusal; readonly unseen: boolean };
 
 /** How a plan is to be carried out; the same for every request. */
 export interface ExecutionSettings {

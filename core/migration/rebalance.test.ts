@@ -76,8 +76,19 @@ describe('imbalance', () => {
     const moves = planRebalance(planning(fleet), limits);
     expect(moves.map((m) => [m.sourceInstanceId, m.targetInstanceId])[0]).toEqual(['chat-2', 'chat-4']);
   });
+  test('what is on its way counts as if it were there: one move that is enough is not followed by another', () => {
+    const fleet = [instance({ instanceId: 'chat-1', sequences: decoding('a', 18, 720) }), empty()]; // 810 used; 168 steps
+    const view = planning(fleet);
+    const tight = { ...limits, lowSteps: 200 };
+    const [move] = planRebalance(view, tight);
+    const { requestId, epoch } = move!.sequence;
+    const onTheWay = { requestId, toEpoch: epoch + 1, sourceInstanceId: 'chat-1', targetInstanceId: 'chat-2', reserveBlocks: move!.reserveBlocks };
+    expect(planRebalance({ ...view, active: [onTheWay] }, tight)).toEqual([]);
+    expect(planRebalance({ ...view, settling: [onTheWay] }, tight)).toEqual([]);
+    expect(planRebalance(planning(apply(fleet, [move!])), tight)).toEqual([]);
+  });
   test('running migrations count against the limits and against the room of their target', () => {
-    const active = { requestId: 'x', sourceInstanceId: 'chat-9', targetInstanceId: 'chat-2', reserveBlocks: 980 };
+    const active = { requestId: 'x', toEpoch: 2, sourceInstanceId: 'chat-9', targetInstanceId: 'chat-2', reserveBlocks: 980 };
     expect(planRebalance(planning([full(), empty()], { active: [active] }), limits)).toEqual([]);
     expect(planRebalance(planning([full(), empty()], { active: [{ ...active, reserveBlocks: 1 }] }), { ...limits, maxPerInstance: 1 })).toEqual([]);
     expect(planRebalance(planning([full(), empty()], { active: [{ ...active, targetInstanceId: 'chat-8' }] }), { ...limits, maxActive: 1 })).toEqual(
@@ -229,6 +240,42 @@ describe('every round', () => {
         }
       }),
       { numRuns: 200 },
+    );
+  });
+  test('rounds come to rest while migrations and reports take their time, even without a cool-down', () => {
+    fc.assert(
+      fc.property(anyFleet, fc.integer({ min: 1, max: 4 }), fc.integer({ min: 0, max: 3 }), (first, migrationRounds, reportRounds) => {
+        let reported: KnownInstance[] = first;
+        let underWay: { move: Move; endsIn: number; reportedIn: number }[] = [];
+        const been = new Map<string, string[]>();
+        const asActive = ({ move }: (typeof underWay)[number]) => ({
+          requestId: move.sequence.requestId,
+          toEpoch: move.sequence.epoch + 1,
+          sourceInstanceId: move.sourceInstanceId,
+          targetInstanceId: move.targetInstanceId,
+          reserveBlocks: move.reserveBlocks,
+        });
+        for (let round = 0, quiet = 0; quiet < 10; round++) {
+          expect(round).toBeLessThan(500);
+          const active = underWay.filter(({ endsIn }) => endsIn > 0).map(asActive);
+          const settling = underWay.filter(({ endsIn }) => endsIn <= 0).map(asActive);
+          const moves = planRebalance(planning(reported, { active, settling }), { ...limits, coolDownMs: 0 });
+          quiet = moves.length === 0 && underWay.length === 0 ? quiet + 1 : 0;
+          for (const { sequence: moved, sourceInstanceId, targetInstanceId } of moves) {
+            const path = been.get(moved.requestId) ?? [sourceInstanceId];
+            expect(path).not.toContain(targetInstanceId);
+            been.set(moved.requestId, [...path, targetInstanceId]);
+          }
+          underWay = underWay.map((each) => ({ ...each, endsIn: each.endsIn - 1, reportedIn: each.reportedIn - 1 }));
+          reported = apply(
+            reported,
+            underWay.filter(({ reportedIn }) => reportedIn <= 0).map(({ move }) => move),
+          );
+          underWay = underWay.filter(({ reportedIn }) => reportedIn > 0);
+          underWay.push(...moves.map((move) => ({ move, endsIn: migrationRounds, reportedIn: migrationRounds + reportRounds })));
+        }
+      }),
+      { numRuns: 150 },
     );
   });
   test('the same view gives the same moves, whatever the order of instances', () => {

@@ -30,8 +30,9 @@ export function planRebalance(view: PlanningView, limits: PlanningLimits): Move[
     const moved = new Set<string>();
     for (const source of sourcesOf(picture, limits)) {
       if (picture.active >= limits.maxActive) return moves;
+      if (moved.has(source.id)) continue;
       const next = relieve(view, picture, source.id, source.reason, limits);
-      if (!next || moved.has(source.id)) continue;
+      if (!next) continue;
       moved.add(source.id);
       moves.push(next.move);
       picture = next.picture;

@@ -40,9 +40,10 @@ export function checkTarget(
       'target_full',
       `${target.id} serves contexts up to ${status.maxContextTokens} tokens, the request may reach ${sequence.promptTokens + sequence.maxOutputTokens}`,
     );
-  if (status.running + status.waiting >= status.maxRunning)
-    return refusal('target_full', `${target.id} runs ${status.running} of ${status.maxRunning} sequences and ${status.waiting} wait`, 1_000);
-  const room = status.freeBlocks - status.waitingBlocks - limits.spareBlocks;
+  const running = status.running + target.leavingSequences;
+  if (running + status.waiting >= status.maxRunning)
+    return refusal('target_full', `${target.id} runs ${running} of ${status.maxRunning} sequences and ${status.waiting} wait`, 1_000);
+  const room = status.freeBlocks - target.leavingBlocks - status.waitingBlocks - limits.spareBlocks;
   if (cost.reserveBlocks > room)
     return refusal('target_full', `${target.id} has room for ${Math.max(0, room)} blocks, the request needs ${cost.reserveBlocks}`, 1_000);
   if (target.moves >= maxPerInstance)

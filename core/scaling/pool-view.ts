@@ -2,6 +2,7 @@
 import type { InstanceStatus } from '../../proto/gen/messages.ts';
 import type { KnownInstance } from '../tracking/fleet-view.ts';
 import { type PooledLoad, pooledFreenessSteps, poolLoad } from '../tracking/freeness.ts';
+import { takesRequests } from '../tracking/serving.ts';
 
 export interface PoolBounds {
   readonly min: number;
@@ -36,7 +37,7 @@ export function staying(view: PoolView): KnownInstance[] {
 
 /** Instances that take requests. */
 export function serving(view: PoolView): KnownInstance[] {
-  return staying(view).filter((instance) => instance.health === 'healthy' && !instance.cordoned);
+  return staying(view).filter(takesRequests);
 }
 
 /** Ordered, and not among those that run. */
@@ -79,14 +80,15 @@ export function requestsOn(instance: KnownInstance): number {
 }
 
 /**
- * The instances to retire, in order: fewest requests first, then the newest number. Suspect ones last, since they cannot
- * be emptied now.
+ * The instances to retire, in order: those that people have cordoned, since they serve nothing anyway; then fewest
+ * requests first, then the newest number. Suspect ones last, since they cannot be emptied now.
  */
 export function retireOrder(view: PoolView): KnownInstance[] {
   const suspect = (instance: KnownInstance) => (instance.health === 'healthy' ? 0 : 1);
   return staying(view).sort(
     (a, b) =>
       suspect(a) - suspect(b) ||
+      Number(b.cordoned) - Number(a.cordoned) ||
       requestsOn(a) - requestsOn(b) ||
       numberOf(b.status.instanceId) - numberOf(a.status.instanceId) ||
       (a.status.instanceId < b.status.instanceId ? 1 : -1),

@@ -1,7 +1,7 @@
 // From a wanted size to a plan that leaves no choice: which instances start, which stop, whether people must agree.
 import type { Refusal, ScalePlan } from '../../proto/gen/messages.ts';
 import { refusal } from '../errors/switchyard-error.ts';
-import { type PoolView, requestsOn, retireOrder, supply } from './pool-view.ts';
+import { type PoolView, requestsOn, retireOrder, serving, supply } from './pool-view.ts';
 
 export interface PlanTerms {
   readonly scaleId: string;
@@ -29,9 +29,12 @@ export function refuseTarget(view: PoolView, target: number, maxViewAgeMs: numbe
 /** The plan for a size that differs from the supply. Ids are chosen here and now. */
 export function planScale(view: PoolView, target: number, terms: PlanTerms): ScalePlan {
   const from = supply(view);
-  const needsApproval = target < from && target < view.bounds.floor;
-  const approvalExpiresMs = needsApproval ? view.nowMs + terms.approvalWithinMs : 0;
   const stop = retireOrder(view).slice(0, Math.max(0, from - target));
+  // Suspect and cordoned instances do not hold the floor: those that take requests count.
+  const now = serving(view);
+  const left = now.filter((instance) => !stop.includes(instance)).length;
+  const needsApproval = stop.length > 0 && (target < view.bounds.floor || (left < view.bounds.floor && left < now.length));
+  const approvalExpiresMs = needsApproval ? view.nowMs + terms.approvalWithinMs : 0;
   const chosen = stop.map((instance) => `${instance.status.instanceId} (${requestsOn(instance)})`);
   const stopping = stop.length > 0 ? [`Stops those with the fewest requests: ${chosen.join(', ')}.`] : [];
   return {

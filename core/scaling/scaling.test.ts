@@ -213,6 +213,12 @@ describe('plans', () => {
       deadlineMs: view.nowMs + 1_000,
     });
   });
+  test('suspect and cordoned instances do not hold the floor', () => {
+    const others = [server(2, 3, 40, { health: 'suspect' }), server(3, 3, 40, { health: 'suspect' })];
+    expect(planScale(pool([server(1, 0), ...others]), 2, terms)).toMatchObject({ stopInstanceIds: ['chat-1'], needsApproval: true });
+    const away = server(3, 0, 40, { cordoned: true, cordonReason: 'operator' });
+    expect(planScale(pool([server(1, 0), server(2, 3), away]), 2, terms)).toMatchObject({ stopInstanceIds: ['chat-3'], needsApproval: false });
+  });
   test('growing below the floor needs nobody', () => {
     expect(planScale(pool([], { bounds: { min: 0, max: 6, floor: 3 } }), 1, terms).needsApproval).toBe(false);
   });

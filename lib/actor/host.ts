@@ -5,7 +5,7 @@ import type { Cancel, Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { Actor, Wake } from './actor.ts';
 
-export interface ActorHost<State, Message> {
+export interface ActorHost<State, Message, Effect = unknown> {
   /** False: the mailbox is full (only during a step that tells the same actor, or while paused). Starts the actor if need be. */
   tell(key: string, message: Message): boolean;
   state(key: string): State | undefined;
@@ -13,6 +13,8 @@ export interface ActorHost<State, Message> {
   readonly size: number;
   /** Puts a restored state in place; its next wake-up is set. */
   restore(key: string, state: State): void;
+  /** Steps and wake-ups follow `actor` from now on; states stay. For changed settings. */
+  become(actor: Actor<State, Message, Effect>): void;
   stop(key: string): void;
   stopAll(): void;
 }
@@ -37,8 +39,9 @@ export interface HostOptions<State, Message, Effect> {
   readonly inspect?: (key: string, message: Message | Wake, state: State) => void;
 }
 
-export function hostActors<State, Message, Effect>(options: HostOptions<State, Message, Effect>): ActorHost<State, Message> {
-  const { actor, clock, telemetry } = options;
+export function hostActors<State, Message, Effect>(options: HostOptions<State, Message, Effect>): ActorHost<State, Message, Effect> {
+  const { clock, telemetry } = options;
+  let { actor } = options;
   const mailboxLimit = options.mailboxLimit ?? 1024;
   const cells = new Map<string, Cell<State, Message>>();
   const crashed = telemetry.counter('switchyard_actor_crashes_total');
@@ -123,6 +126,10 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
       const cell = cellOf(key);
       cell.state = state;
       scheduleWake(key, cell);
+    },
+    become(changed) {
+      actor = changed;
+      for (const [key, cell] of cells) scheduleWake(key, cell);
     },
     stop,
     stopAll() {

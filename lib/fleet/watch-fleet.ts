@@ -21,6 +21,8 @@ export interface FleetWatch {
   view(): FleetView | undefined;
   /** Since the newest view was taken, this process's clock; Infinity before the first. */
   ageMs(): number;
+  /** Resolves with true when a newer view has come, with false after `withinMs`. */
+  newer(withinMs: number): Promise<boolean>;
   stop(): Promise<void>;
 }
 
@@ -31,6 +33,8 @@ export function watchFleet(options: FleetWatchOptions): FleetWatch {
   let takenAtMs = Number.NEGATIVE_INFINITY;
   let asking = false;
   let stopped = false;
+  /** As many as there are callers that wait; none waits longer than it said. */
+  const waiting = new Set<() => void>();
 
   function take(view: FleetView): void {
     if (stopped || (newest && compareViews(view, newest) <= 0)) return;
@@ -38,6 +42,7 @@ export function watchFleet(options: FleetWatchOptions): FleetWatch {
     takenAtMs = clock.now();
     telemetry.gauge('switchyard_fleet_view_version').set(view.version);
     options.changed(view);
+    for (const resume of [...waiting]) resume();
   }
 
   async function ask(): Promise<void> {
@@ -60,6 +65,19 @@ export function watchFleet(options: FleetWatchOptions): FleetWatch {
   return {
     view: () => newest,
     ageMs: () => clock.now() - takenAtMs,
+    newer(withinMs) {
+      if (withinMs <= 0) return Promise.resolve(false);
+      return new Promise((resolve) => {
+        const end = (came: boolean) => {
+          waiting.delete(resume);
+          cancelTimer();
+          resolve(came);
+        };
+        const resume = () => end(true);
+        const cancelTimer = clock.after(withinMs, () => end(false));
+        waiting.add(resume);
+      });
+    },
     async stop() {
       stopped = true;
       cancel();

@@ -1,35 +1,47 @@
 // What operators and drain workflows ask of the coordinator. Every command may be repeated with its id: the second
 // answer is the first one.
-import { approvalIdOf, drainApproval } from '../../core/approval/requests.ts';
+import { drainApproval } from '../../core/approval/requests.ts';
 import { refusal, SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type DrainForecast, forecastDrain } from '../../core/migration/drain.ts';
 import { planMove } from '../../core/migration/move-request.ts';
 import type { PlanningView } from '../../core/migration/planning.ts';
+import type { KnownInstance } from '../../core/tracking/fleet-view.ts';
 import type { DrainPlan } from '../../core/workflows/catalogue.ts';
 import type { Body, MessageContext } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Lease } from '../../lib/ports/store.ts';
 import type { Acknowledgement, DrainCommand, DrainReply, MoveCommand, MoveReply, Refusal, UndrainCommand } from '../../proto/gen/messages.ts';
 import type { MigrationCoordinatorConfig } from './config.ts';
+import { createDrains } from './drains.ts';
 import type { Effects } from './effects.ts';
 import { drainIdOf } from './ids.ts';
 import type { Migrations } from './migrations.ts';
 
+/**
+ * What was named and is not in the view may only not have been reported yet: a report takes about 100 ms to get here. Newer
+ * views are waited for this long before the answer is that it does not exist, ms.
+ */
+const unseenMs = 1_000;
+/** Left of the question's deadline for the answer to travel, ms. */
+const answerMs = 200;
 /** Answers that are kept for repeats; the oldest are forgotten first. */
 const keptAnswers = 1_000;
 
 export interface CommandsOptions {
-  readonly config: MigrationCoordinatorConfig;
+  readonly config: () => MigrationCoordinatorConfig;
   readonly ports: Ports;
   readonly effects: Effects;
   readonly migrations: Migrations;
   readonly lease: () => Lease | undefined;
   /** The fleet as it is now; undefined: unknown, or too old. */
   readonly view: () => PlanningView | undefined;
+  /** Resolves with true when a newer view has come, with false after so many ms. */
+  readonly newerView: (withinMs: number) => Promise<boolean>;
 }
 
 export function createCommands(options: CommandsOptions) {
-  const { config, ports, effects, migrations } = options;
+  const { ports, effects, migrations } = options;
+  const drains = createDrains(effects);
   const { clock } = ports;
 
   /** @throws SwitchyardError `not_owner` */
@@ -48,8 +60,19 @@ export function createCommands(options: CommandsOptions) {
     return view ? { lease, view } : refusal('stale_view', 'the fleet view is missing or too old: is an instance tracker running?', 1_000);
   }
 
+  /** Decides, and decides again from newer views while what was named is not in the view. */
+  async function decideSeen<T>(context: MessageContext, decide: (view: PlanningView, lease: Lease) => T, unseen: (decided: T) => boolean) {
+    const untilMs = Math.min(clock.now() + unseenMs, context.meta.deadlineMs - answerMs);
+    for (;;) {
+      const given = ready();
+      if ('code' in given) return { refusal: given };
+      const decided = decide(given.view, given.lease);
+      if (!unseen(decided) || !(await options.newerView(untilMs - clock.now()))) return { decided, lease: given.lease };
+    }
+  }
+
   async function move(command: MoveCommand, context: MessageContext): Promise<Body<MoveReply>> {
-    const answer = await decideMove(command);
+    const answer = await decideMove(command, context);
     if (command.reason === 'operator') {
       effects.audit({
         kind: answer.refusal ? 'migration.refused' : 'migration.requested',
@@ -62,12 +85,18 @@ export function createCommands(options: CommandsOptions) {
     return answer;
   }
 
-  async function decideMove(command: MoveCommand): Promise<Body<MoveReply>> {
-    const given = ready();
-    if ('code' in given) return { refusal: given, workflowId: '' };
-    const running = migrations.find(command.requestId);
-    const decided = planMove(given.view, command, config);
+  async function decideMove(command: MoveCommand, context: MessageContext): Promise<Body<MoveReply>> {
+    // A drain looks again by itself: what it does not find has mostly ended.
+    const worthWaiting = command.reason === 'operator';
+    const given = await decideSeen(
+      context,
+      (view) => planMove(view, command, options.config()),
+      (decided) => worthWaiting && decided.refusal !== undefined && decided.unseen,
+    );
+    if (given.refusal) return { refusal: given.refusal, workflowId: '' };
+    const { decided } = given;
     if (decided.refusal) {
+      const running = migrations.find(command.requestId);
       // Who asks for a move that is under way learns which one it is.
       const underWay = decided.refusal.code === 'already_moving' && running ? { plan: running, workflowId: running.migrationId } : { workflowId: '' };
       return { refusal: decided.refusal, ...underWay };
@@ -83,7 +112,7 @@ export function createCommands(options: CommandsOptions) {
   }
 
   async function drain(command: DrainCommand, context: MessageContext): Promise<Body<DrainReply>> {
-    const answer = await decideDrain(command, context.meta.id).catch((thrown) => {
+    const answer = await decideDrain(command, context).catch((thrown) => {
       if (thrown instanceof SwitchyardError && thrown.code === 'not_owner') throw thrown;
       return { refusal: toRefusal(thrown), workflowId: '', approvalId: '' };
     });
@@ -97,27 +126,36 @@ export function createCommands(options: CommandsOptions) {
     return answer;
   }
 
-  async function decideDrain(command: DrainCommand, commandId: string): Promise<Body<DrainReply>> {
+  async function decideDrain(command: DrainCommand, context: MessageContext): Promise<Body<DrainReply>> {
     const no = (why: Refusal) => ({ refusal: why, workflowId: '', approvalId: '' });
-    const given = ready();
-    if ('code' in given) return no(given);
     const { instanceId } = command;
-    const forecast = forecastDrain(given.view, instanceId, config);
-    if ('code' in forecast) return no(forecast);
-    if (forecast.instance.cordoned && forecast.instance.cordonReason === 'scale_in')
+    const given = await findInstance(instanceId, context);
+    if ('code' in given) return no(given);
+    if (given.instance.cordoned && given.instance.cordonReason === 'scale_in')
       return no(refusal('scaling_in_progress', `${instanceId} is being emptied by a scale-in already`));
-    const running = await effects.runningDrain(instanceId);
-    if (running) {
-      const waits = await effects.isRunning(approvalIdOf(running));
-      return { workflowId: running, approvalId: waits ? approvalIdOf(running) : '' };
-    }
-    const plan = drainPlan(command, forecast, drainIdOf(instanceId, commandId));
-    await effects.startDrain(plan);
+    await drains.refresh();
+    const running = drains.find(instanceId);
+    if (running) return { workflowId: running, approvalId: await drains.approvalOf(running) };
+    // From here to the start nothing is awaited: of two drains that come together the second one sees the first.
+    const now = ready();
+    if ('code' in now) return no(now);
+    const forecast = forecastDrain(now.view, instanceId, drains.leaving(), options.config());
+    if ('code' in forecast) return no(forecast);
+    const plan = drainPlan(command, forecast, drainIdOf(instanceId, context.meta.id));
+    await drains.begin(plan);
     return { workflowId: plan.drainId, approvalId: plan.approval?.approvalId ?? '' };
+  }
+
+  async function findInstance(instanceId: string, context: MessageContext): Promise<{ instance: KnownInstance } | Refusal> {
+    const find = (view: PlanningView) => view.instances.find((each) => each.status.instanceId === instanceId);
+    const given = await decideSeen(context, find, (instance) => instance === undefined);
+    if (given.refusal) return given.refusal;
+    return given.decided ? { instance: given.decided } : refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`);
   }
 
   function drainPlan(command: DrainCommand, forecast: DrainForecast, drainId: string): DrainPlan {
     const { pool } = forecast.instance.status;
+    const config = options.config();
     const withinMs = command.withinMs > 0 ? command.withinMs : config.drainWithinMs;
     const plan: DrainPlan = {
       drainId,
@@ -147,7 +185,7 @@ export function createCommands(options: CommandsOptions) {
   }
 
   async function undrain(command: UndrainCommand, context: MessageContext): Promise<Body<Acknowledgement>> {
-    const answer = await decideUndrain(command).catch((thrown) => {
+    const answer = await decideUndrain(command, context).catch((thrown) => {
       if (thrown instanceof SwitchyardError && thrown.code === 'not_owner') throw thrown;
       return { refusal: toRefusal(thrown) };
     });
@@ -161,14 +199,14 @@ export function createCommands(options: CommandsOptions) {
     return answer;
   }
 
-  async function decideUndrain({ instanceId }: UndrainCommand): Promise<Body<Acknowledgement>> {
-    const given = ready();
+  async function decideUndrain({ instanceId }: UndrainCommand, context: MessageContext): Promise<Body<Acknowledgement>> {
+    const given = await findInstance(instanceId, context);
     if ('code' in given) return { refusal: given };
-    const instance = given.view.instances.find((each) => each.status.instanceId === instanceId);
-    if (!instance) return { refusal: refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`) };
-    if (instance.cordoned && instance.cordonReason === 'scale_in')
+    const { cordoned, cordonReason } = given.instance;
+    if (cordoned && cordonReason === 'scale_in')
       return { refusal: refusal('scaling_in_progress', `${instanceId} is being removed by a scale-in; scale the pool instead`) };
-    const running = await effects.runningDrain(instanceId);
+    await drains.refresh();
+    const running = drains.find(instanceId);
     // The drain must not cordon it again after we have let it in.
     if (running) await effects.cancelDrain(running);
     const { refusal: refused } = await effects.liftCordon(instanceId);

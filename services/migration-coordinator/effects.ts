@@ -6,7 +6,6 @@ import { sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Span } from '../../lib/ports/telemetry.ts';
 import { type Acknowledgement, type MigrationEnded, type MigrationPlan, MigrationsReply } from '../../proto/gen/messages.ts';
-import { instanceOfDrain } from './ids.ts';
 
 export const coordinatorName = 'coordinator';
 /** Workflows looked at when asking what runs. */
@@ -100,10 +99,9 @@ export function createEffects(ports: Ports) {
       return (await workflows.list({ name: 'migrateRequest', running: true, limit: listLimit })).map((summary) => summary.id);
     },
 
-    /** The drain that runs for the instance. @throws SwitchyardError `workflows_unavailable` */
-    async runningDrain(instanceId: string): Promise<string | undefined> {
-      const running = await workflows.list({ name: 'drainInstance', running: true, limit: listLimit });
-      return running.map((summary) => summary.id).find((id) => instanceOfDrain(id) === instanceId);
+    /** Ids of the drains that run. @throws SwitchyardError `workflows_unavailable` */
+    async runningDrains(): Promise<string[]> {
+      return (await workflows.list({ name: 'drainInstance', running: true, limit: listLimit })).map((summary) => summary.id);
     },
 
     /** Whether the workflow runs. @throws SwitchyardError `workflows_unavailable` */

@@ -2,7 +2,7 @@
 // predecessor left. A plan is saved under our epoch before its workflow starts: whoever coordinates next knows of it.
 
 import { isTooSlow, type Pace, type PaceLimits, sawDelay, startPace } from '../../core/migration/pace.ts';
-import { type ActiveMove, type ExecutionSettings, type Move, toPlan } from '../../core/migration/planning.ts';
+import { type ActiveMove, type ExecutionSettings, type Move, settlingMs, toPlan } from '../../core/migration/planning.ts';
 import { hostActors } from '../../lib/actor/host.ts';
 import { sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -19,12 +19,16 @@ export interface Launched {
   readonly result: 'started' | 'uncertain' | 'not_saved';
 }
 
-export interface MigrationsOptions {
-  readonly ports: Ports;
-  readonly effects: Effects;
+export interface MigrationsSettings {
   readonly execution: ExecutionSettings;
   readonly pace: PaceLimits;
   readonly checkAfterMs: number;
+}
+
+export interface MigrationsOptions {
+  readonly ports: Ports;
+  readonly effects: Effects;
+  readonly settings: MigrationsSettings;
   readonly lease: () => Lease | undefined;
 }
 
@@ -37,10 +41,13 @@ export function createMigrations(options: MigrationsOptions) {
   const { ports, effects } = options;
   const { clock, telemetry, workflows } = ports;
   const { log } = telemetry;
-  const host = hostActors({ actor: migrationActor(options), clock, telemetry, perform });
+  let { settings } = options;
+  const host = hostActors({ actor: migrationActor(settings), clock, telemetry, perform });
   const journal = createJournal();
   /** Launches that wait to hear whether their workflow started. */
   const waiting = new Map<string, (result: Launched['result']) => void>();
+  /** Committed within the last `settlingMs`: as many as commit in that time. */
+  let settling: { readonly move: ActiveMove; readonly untilMs: number }[] = [];
   let pace: Pace = startPace(clock.now());
   let recovered = false;
   let saveScheduled = false;
@@ -63,7 +70,7 @@ export function createMigrations(options: MigrationsOptions) {
         });
         return;
       case 'saw_delay':
-        pace = sawDelay(pace, effect.delayMs, clock.now(), options.pace);
+        pace = sawDelay(pace, effect.delayMs, clock.now(), settings.pace);
         return;
       case 'finish':
         finish(effect.plan, effect.ended);
@@ -81,7 +88,7 @@ export function createMigrations(options: MigrationsOptions) {
     const askedAtMs = clock.now();
     try {
       await effects.startMigration(plan, traceparent);
-      pace = sawDelay(pace, clock.now() - askedAtMs, clock.now(), options.pace);
+      pace = sawDelay(pace, clock.now() - askedAtMs, clock.now(), settings.pace);
       tell(plan.migrationId, { type: 'started' });
       settle(plan.migrationId, 'started');
     } catch (thrown) {
@@ -93,12 +100,17 @@ export function createMigrations(options: MigrationsOptions) {
 
   function finish(plan: MigrationPlan, ended: MigrationEnded): void {
     journal.ended(ended);
+    if (ended.outcome === 'committed') settling = [...stillSettling(), { move: plan, untilMs: clock.now() + settlingMs }];
     effects.countEnd(ended);
     effects.closeSpan(plan, ended);
     settle(plan.migrationId, 'started');
     remove(plan.migrationId);
     const { migrationId, outcome, code, downtimeMs, totalMs } = ended;
     log.info('migration ended', { migration: migrationId, outcome, code, downtimeMs, totalMs });
+  }
+
+  function stillSettling() {
+    return settling.filter(({ untilMs }) => untilMs > clock.now());
   }
 
   function remove(migrationId: string): void {
@@ -160,7 +172,7 @@ export function createMigrations(options: MigrationsOptions) {
     const nowMs = clock.now();
     const launched = moves.map((move) => {
       const migrationId = migrationIdOf(move.sequence.requestId, move.sequence.epoch + 1, nowMs);
-      const plan = toPlan(move, options.execution, { migrationId, coordinatorEpoch: lease.epoch, nowMs, requestedBy });
+      const plan = toPlan(move, settings.execution, { migrationId, coordinatorEpoch: lease.epoch, nowMs, requestedBy });
       host.tell(migrationId, { type: 'planned', plan, traceparent: move.sequence.traceparent });
       const result = new Promise<Launched['result']>((resolve) => waiting.set(migrationId, resolve));
       return { plan, result };
@@ -215,13 +227,18 @@ export function createMigrations(options: MigrationsOptions) {
     recovered: () => recovered,
     movedAtMs: journal.movedAtMs,
     moves: (): ActiveMove[] => active(),
+    settling: (): ActiveMove[] => stillSettling().map(({ move }) => move),
     find: (requestId: string) => active().find((plan) => plan.requestId === requestId),
     ended: (ended: MigrationEnded) => tell(ended.migrationId, { type: 'ended', ended }),
     heldBack,
+    reconfigure(changed: MigrationsSettings): void {
+      settings = changed;
+      host.become(migrationActor(changed));
+    },
     /** Why rebalancing should start nothing now; undefined: go on. */
     holdCause(): 'slow' | 'workflows_unavailable' | undefined {
       if (!workflows.connected()) return 'workflows_unavailable';
-      return isTooSlow(pace, clock.now(), options.pace) ? 'slow' : undefined;
+      return isTooSlow(pace, clock.now(), settings.pace) ? 'slow' : undefined;
     },
   };
 }

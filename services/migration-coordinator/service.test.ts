@@ -74,15 +74,14 @@ const move = (fields: Partial<MoveCommand> = {}, id?: string) =>
       { timeoutMs: 5_000, ...(id ? { id } : {}) },
     ),
   );
-const drain = (instanceId: string, id?: string) =>
-  answered(
-    operator.request(
-      contracts.drainInstance,
-      [],
-      { instanceId, requestedBy: 'ada', withinMs: 0, note: 'bad fan' },
-      { timeoutMs: 5_000, ...(id ? { id } : {}) },
-    ),
+const askDrain = (instanceId: string, id?: string) =>
+  operator.request(
+    contracts.drainInstance,
+    [],
+    { instanceId, requestedBy: 'ada', withinMs: 0, note: 'bad fan' },
+    { timeoutMs: 5_000, ...(id ? { id } : {}) },
   );
+const drain = (instanceId: string, id?: string) => answered(askDrain(instanceId, id));
 const undrain = (instanceId: string) =>
   answered(operator.request(contracts.undrainInstance, [], { instanceId, requestedBy: 'ada' }, { timeoutMs: 5_000 }));
 const list = () => answered(operator.request(contracts.listMigrations, [], {}, { timeoutMs: 5_000 }));
@@ -160,6 +159,23 @@ describe('rebalancing', () => {
   });
 });
 
+describe('changed settings', () => {
+  test('are taken while it runs', async () => {
+    instances = [full(), two()];
+    const running = await startCoordinator('migration-coordinator-1', { mode: 'off' });
+    await world.clock.advance(2_000);
+    expect(plans()).toEqual([]);
+    running.reconfigure!(migrationCoordinatorSchema.parse({ mode: 'active', periodMs: 1_000, maxStages: 5, checkAfterMs: 500 }));
+    await world.clock.advance(900);
+    expect(plans()).toEqual([]);
+    await world.clock.advance(200);
+    expect(plans()).toMatchObject([{ maxStages: 5 }]);
+    workflows.end(plans()[0]!.migrationId, outcome());
+    await world.clock.advance(1_000);
+    expect((await list()).committed).toBe(1);
+  });
+});
+
 describe('moves on request', () => {
   test('answer with the plan of a started workflow, recorded in the audit log', async () => {
     await startCoordinator();
@@ -188,6 +204,40 @@ describe('moves on request', () => {
     expect((await move(fields)).refusal?.code).toBe(code);
     expect(plans()).toEqual([]);
     expect((await audited())[0]).toContain('migration.refused');
+  });
+  test('a request whose first report is still on its way is found', async () => {
+    instances = [exampleInstance({ instanceId: 'chat-1' }), two()];
+    await startCoordinator();
+    world.clock.after(300, () => (instances = [exampleInstance({ instanceId: 'chat-1', sequences: crowd(1, 160) }), two()]));
+    expect(await move()).toMatchObject({ refusal: null, plan: { requestId: 'r0' } });
+  });
+  test('an unknown request is not waited for longer than a second, nor longer than the asker waits', async () => {
+    await startCoordinator();
+    const waited = async (timeoutMs: number) => {
+      const beganMs = world.clock.now();
+      const question = { requestId: 'r9', targetInstanceId: '', requestedBy: 'ada', reason: 'operator' as const };
+      const { refusal } = await answered(operator.request(contracts.moveRequest, [], question, { timeoutMs }));
+      return [refusal?.code, world.clock.now() - beganMs];
+    };
+    expect(await waited(5_000)).toEqual(['unknown_request', expect.toSatisfy((ms) => ms >= 900 && ms <= 1_050)]);
+    expect(await waited(600)).toEqual(['unknown_request', expect.toSatisfy((ms) => ms <= 450)]);
+  });
+  test('a drain does not wait for what it does not find: mostly it has ended', async () => {
+    await startCoordinator();
+    const beganMs = world.clock.now();
+    expect((await move({ requestId: 'r9', reason: 'drain' })).refusal?.code).toBe('unknown_request');
+    expect(world.clock.now() - beganMs).toBeLessThan(50);
+  });
+  test('a request that has just been moved moves on as soon as it is reported, under its new epoch', async () => {
+    await startCoordinator();
+    await move();
+    report(plans()[0]!);
+    world.clock.after(250, () => {
+      const [r0, ...others] = crowd(3, 160);
+      instances = [exampleInstance({ instanceId: 'chat-1', sequences: others }), two({ sequences: [{ ...r0!, epoch: 2 }] })];
+    });
+    await world.clock.advance(20);
+    expect(await move()).toMatchObject({ refusal: null, plan: { sourceInstanceId: 'chat-2', fromEpoch: 2, toEpoch: 3 } });
   });
   test('moves of a drain are not operator commands', async () => {
     await startCoordinator();
@@ -273,6 +323,33 @@ describe('draining', () => {
     expect((await drain(instanceId)).refusal?.code).toBe(code);
     expect((await audited())[0]).toContain('drain.refused');
   });
+  test('an instance that has just started is found', async () => {
+    await startCoordinator();
+    world.clock.after(300, () => (instances = [...instances, exampleInstance({ instanceId: 'chat-3' })]));
+    expect((await drain('chat-3')).refusal).toBeNull();
+  });
+  test('of two instances drained at the same time the second is the last one, although neither is cordoned yet', async () => {
+    await startCoordinator();
+    const [first, second] = await answered(Promise.all([askDrain('chat-1'), askDrain('chat-2')]));
+    expect(first.approvalId).toBe('');
+    expect(second.approvalId).toBe(`approval-${second.workflowId}`);
+  });
+  test('two commands for one instance at the same time start one drain', async () => {
+    await startCoordinator();
+    const [first, second] = await answered(Promise.all([askDrain('chat-1'), askDrain('chat-1')]));
+    expect(second.workflowId).toBe(first.workflowId);
+    expect(workflows.runs.length).toBe(1);
+  });
+  test('a drain that Temporal does not list yet is found by undrain; one that has ended does not count', async () => {
+    const list = workflows.list;
+    workflows.list = async () => [];
+    await startCoordinator();
+    const { workflowId } = await drain('chat-1');
+    await undrain('chat-1');
+    expect(workflows.runs.find((run) => run.id === workflowId)?.status).toBe('cancelled');
+    workflows.list = list;
+    expect((await drain('chat-2')).approvalId).toBe('');
+  });
   test('undrain cancels the drain first, then lifts the cordon', async () => {
     await startCoordinator();
     const { workflowId } = await drain('chat-1');
@@ -303,7 +380,8 @@ describe('take-over', () => {
     report(plans()[0]!);
     await world.clock.advance(100);
     expect(await list()).toMatchObject({ active: [], committed: 1 });
-    expect((await move()).plan).toMatchObject({ coordinatorEpoch: epoch });
+    instances = [exampleInstance({ instanceId: 'chat-1' }), two({ sequences: crowd(1, 160).map((each) => ({ ...each, epoch: 2 })) })];
+    expect((await move()).plan).toMatchObject({ sourceInstanceId: 'chat-2', fromEpoch: 2, coordinatorEpoch: epoch });
   });
   test('an end that came while nobody coordinated is found out', async () => {
     const first = await startCoordinator();

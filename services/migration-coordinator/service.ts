@@ -13,7 +13,12 @@ import type { Running, Service } from '../../lib/run/service.ts';
 import { createCommands } from './commands.ts';
 import { type MigrationCoordinatorConfig, migrationCoordinatorSchema } from './config.ts';
 import { coordinatorName, createEffects } from './effects.ts';
-import { createMigrations } from './migrations.ts';
+import { createMigrations, type MigrationsSettings } from './migrations.ts';
+
+/** What running migrations go by. */
+function settingsOf(config: MigrationCoordinatorConfig): MigrationsSettings {
+  return { execution: config, pace: { maxDelayMs: config.maxDelayMs, halfLifeMs: config.delayHalfLifeMs }, checkAfterMs: config.checkAfterMs };
+}
 
 async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<Running<MigrationCoordinatorConfig>> {
   const { clock, bus, store, telemetry, identity } = ports;
@@ -24,12 +29,18 @@ async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<
   const migrations = createMigrations({
     ports,
     effects,
-    execution: config,
-    pace: { maxDelayMs: config.maxDelayMs, halfLifeMs: config.delayHalfLifeMs },
-    checkAfterMs: config.checkAfterMs,
+    settings: settingsOf(config),
     lease,
   });
-  const commands = createCommands({ config, ports, effects, migrations, lease, view: planningView });
+  const commands = createCommands({
+    config: () => config,
+    ports,
+    effects,
+    migrations,
+    lease,
+    view: planningView,
+    newerView: (withinMs) => fleet.newer(withinMs),
+  });
   let services: Subscription[] = [];
   let lastAdvice = '';
 
@@ -37,7 +48,13 @@ async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<
     const view = fleet.view();
     if (!view || fleet.ageMs() > config.maxViewAgeMs) return undefined;
     const nowMs = clock.now();
-    return { nowMs, instances: projectView(view, nowMs), active: migrations.moves(), movedAtMs: migrations.movedAtMs };
+    return {
+      nowMs,
+      instances: projectView(view, nowMs),
+      active: migrations.moves(),
+      settling: migrations.settling(),
+      movedAtMs: migrations.movedAtMs,
+    };
   }
 
   /** One round of rebalancing. */
@@ -81,7 +98,7 @@ async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<
   }
 
   const listening = bus.subscribe(contracts.migrationEnded, [], ({ meta: _, ...ended }) => migrations.ended(ended));
-  const cancelRounds = every(clock, config.periodMs, rebalance);
+  let cancelRounds = every(clock, config.periodMs, rebalance);
   const ownership = keepOwning({
     name: coordinatorName,
     owner: leaseOwner(ports),
@@ -101,6 +118,12 @@ async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<
     owns: () => {
       const held = lease();
       return held ? [`${coordinatorName}@${held.epoch}`] : [];
+    },
+    reconfigure(changed) {
+      config = changed;
+      migrations.reconfigure(settingsOf(changed));
+      cancelRounds();
+      cancelRounds = every(clock, changed.periodMs, rebalance);
     },
     async drain() {
       cancelRounds();

@@ -185,7 +185,7 @@ describe('drain', () => {
     const empty = FleetViewCodec.decode(new Uint8Array());
     const instance = (instanceId: string, ids: readonly string[], isCordoned: boolean) =>
       ({
-        status: { instanceId, pool: 'chat', sequences: ids.map((requestId) => ({ requestId })) },
+        status: { instanceId, pool: 'chat', accepting: true, sequences: ids.map((requestId) => ({ requestId })) },
         health: 'healthy',
         stale: false,
         cordoned: isCordoned,

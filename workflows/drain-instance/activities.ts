@@ -1,5 +1,6 @@
 // What drainInstance does to the world: cordons, asks the coordinator to move what is there, looks whether it is empty.
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { leavesNobody } from '../../core/tracking/serving.ts';
 import type { ActivityImplementations, MovedRequest } from '../../core/workflows/activities.ts';
 import type { DrainPlan } from '../../core/workflows/catalogue.ts';
 import type { ActivityContext } from '../../core/workflows/control.ts';
@@ -53,11 +54,8 @@ export function drainInstanceActivities(ports: Ports, settings: ActivitySettings
       const view = await askFleet(ports, settings.askMs);
       const instance = instanceIn(view, plan.instanceId);
       if (isGone(instance)) return { refusal: refusal('unknown_instance', `${plan.instanceId} does not run any more`) };
-      const others = view.instances.some(
-        (other) => other.status?.pool === plan.pool && other.status.instanceId !== plan.instanceId && other.health !== 'dead' && !other.cordoned,
-      );
       // The plan may have been made when others were still serving.
-      if (!others && !plan.approval && plan.reason !== 'scale_in')
+      if (!plan.approval && plan.reason !== 'scale_in' && leavesNobody(view.instances, plan.pool, [plan.instanceId]))
         return { refusal: refusal('approval_required', `${plan.instanceId} has become the last instance of pool ${plan.pool}`) };
       return { refusal: null };
     },

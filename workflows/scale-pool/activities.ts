@@ -1,5 +1,6 @@
 // What scalePool does to the world: starts and stops instances through whoever can, and waits for health.
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { leavesNobody } from '../../core/tracking/serving.ts';
 import type { ActivityImplementations } from '../../core/workflows/activities.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { sleep } from '../../lib/ports/clock.ts';
@@ -31,6 +32,9 @@ export function scalePoolActivities(ports: Ports, settings: ActivitySettings): P
       if (missing.length > 0) return { refusal: refusal('conditions_changed', `${missing.join(', ')} of pool ${plan.pool} no longer run`) };
       const after = new Set([...present.filter((id) => !plan.stopInstanceIds.includes(id)), ...plan.startInstanceIds]).size;
       if (after < plan.to) return { refusal: refusal('conditions_changed', `pool ${plan.pool} would have ${after} instances, not ${plan.to}`) };
+      // The plan may have been made when others were still serving.
+      if (!plan.needsApproval && plan.to > 0 && plan.stopInstanceIds.length > 0 && leavesNobody(view.instances, plan.pool, plan.stopInstanceIds))
+        return { refusal: refusal('approval_required', `without ${plan.stopInstanceIds.join(', ')} nobody in pool ${plan.pool} takes requests`) };
       return { refusal: null };
     },
 
