@@ -60,14 +60,31 @@ export function toHrTime(unixMs: number): api.HrTime {
   return [seconds, Math.min(Math.round((unixMs - seconds * 1000) * 1000), 999_999) * 1000];
 }
 
+/** A span of this process, as a parent of others: what it is made from need not be read back from text. */
+class OwnContext implements TraceContext {
+  readonly traceparent: string;
+  readonly #spanContext: api.SpanContext;
+
+  constructor(spanContext: api.SpanContext) {
+    const { traceId, spanId, traceFlags } = spanContext;
+    this.traceparent = `00-${traceId}-${spanId}-${(traceFlags & 0xff).toString(16).padStart(2, '0')}`;
+    this.#spanContext = spanContext;
+  }
+
+  static spanContextOf(context: OwnContext): api.SpanContext {
+    return context.#spanContext;
+  }
+}
+
 const traceparentPattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})/;
 
 export function toTraceContext(context: api.SpanContext): TraceContext {
-  return { traceparent: `00-${context.traceId}-${context.spanId}-${(context.traceFlags & 0xff).toString(16).padStart(2, '0')}` };
+  return new OwnContext(context);
 }
 
 /** Undefined for anything that is not a valid traceparent: it may come from a client. */
 export function toSpanContext(context: TraceContext | undefined): api.SpanContext | undefined {
+  if (context instanceof OwnContext) return OwnContext.spanContextOf(context);
   const match = context && traceparentPattern.exec(context.traceparent);
   if (!match) return undefined;
   const found = { traceId: match[1]!, spanId: match[2]!, traceFlags: Number.parseInt(match[3]!, 16), isRemote: true };
