@@ -7,6 +7,7 @@ import type { Headers } from './wire.ts';
 const codeHeader = 'Switchyard-Error-Code';
 const messageHeader = 'Switchyard-Error-Message';
 const retryAfterHeader = 'Switchyard-Retry-After-Ms';
+const senderHeader = 'Switchyard-Sender';
 const traceHeader = 'traceparent';
 /** Longer messages are cut. */
 const maxErrorCharacters = 1000;
@@ -20,15 +21,21 @@ export function traceOf(headers: Headers | undefined): TraceContext | undefined 
   return traceparent === undefined ? undefined : { traceparent };
 }
 
-/** Anything thrown, as headers. Percent-encoded: header values may hold neither line breaks nor other than ASCII. */
-export function failureHeaders(thrown: unknown): Headers {
+/** Anything thrown at `sender`, as headers. Percent-encoded: header values may hold neither line breaks nor other than ASCII. */
+export function failureHeaders(thrown: unknown, sender: string): Headers {
   const known = thrown instanceof SwitchyardError;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return {
     [codeHeader]: known ? thrown.code : 'internal',
     [messageHeader]: encodeURIComponent(message.slice(0, maxErrorCharacters).toWellFormed()),
     [retryAfterHeader]: String(known ? thrown.retryAfterMs : 0),
+    [senderHeader]: encodeURIComponent(sender),
   };
+}
+
+/** Who sent a failure: it has no envelope. */
+export function failureSender(headers: Headers | undefined): string {
+  return decodeURIComponent(headers?.[senderHeader] ?? '');
 }
 
 /** The failure that an answer carries, if it does. A code from a newer version becomes `internal`. */

@@ -9,6 +9,10 @@ export const maxBufferedBytes = 8 * 1024 * 1024;
 export const maxOpenRequests = 20_000;
 /** Answers that one `gather` takes. Later ones are ignored. */
 export const maxGathered = 10_000;
+/** Default for how long a `gather` waits for somebody new, once all who answered the last time have. */
+export const quietMs = 25;
+/** Subjects of which a process remembers who answers. */
+export const maxKnownResponders = 1_000;
 /** `drain` waits this long for handlers, then closes. */
 export const maxDrainMs = 10_000;
 

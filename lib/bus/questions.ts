@@ -3,16 +3,30 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { failureOf } from './envelope.ts';
-import { maxOpenRequests } from './limits.ts';
+import { maxGathered, maxKnownResponders, maxOpenRequests } from './limits.ts';
 import type { Outgoing, Wire, WireMessage } from './wire.ts';
 
 export interface Questions {
   /** @throws SwitchyardError `timeout` | `no_responders` | `bus_unavailable`, or what the handler threw */
   ask(pattern: string, message: Outgoing, timeoutMs: number): Promise<WireMessage>;
-  /** The answers that came in time, without failures. @throws SwitchyardError `bus_unavailable` */
-  askAll(message: Outgoing, timeoutMs: number, expected: number): Promise<WireMessage[]>;
+  /** What `open` made of the answers that came in time, in their order. @throws SwitchyardError `bus_unavailable` */
+  askAll<Answer>(message: Outgoing, window: GatherWindow, open: (received: WireMessage) => Gathered<Answer>): Promise<Answer[]>;
   /** Open questions fail with `bus_unavailable`. */
   close(): void;
+}
+
+export interface GatherWindow {
+  readonly timeoutMs: number;
+  /** Ends when so many answers came. Absent: see `quietMs`. */
+  readonly expected: number | undefined;
+  /** Ends when everybody answered who did the last time, and nobody for this long. */
+  readonly quietMs: number;
+}
+
+export interface Gathered<Answer> {
+  readonly sender: string;
+  /** Undefined: the sender failed. */
+  readonly answer: Answer | undefined;
 }
 
 interface Open {
@@ -25,6 +39,8 @@ export function createQuestions(options: { wire: Wire; clock: Clock; telemetry: 
   const asked = telemetry.counter('switchyard_bus_requests_total');
   const took = telemetry.histogram('switchyard_bus_request_seconds');
   const open = new Map<string, Open>();
+  /** Who answered the last time, by subject: failures too. At the limit all are forgotten, and gathers wait their whole time once. */
+  const responders = new Map<string, ReadonlySet<string>>();
   let tokens = 0;
   let closed = false;
 
@@ -98,6 +114,45 @@ export function createQuestions(options: { wire: Wire; clock: Clock; telemetry: 
     return answer;
   }
 
+  /**
+   * Nobody who answered the last time is left out for being slow, and somebody new is waited for a moment. Whoever comes
+   * later still is noted until the time is up, so that the next gather waits for it.
+   */
+  function askAll<Answer>(
+    message: Outgoing,
+    { timeoutMs, expected, quietMs }: GatherWindow,
+    open: (received: WireMessage) => Gathered<Answer>,
+  ): Promise<Answer[]> {
+    const answers: Answer[] = [];
+    if (expected !== undefined && expected <= 0) return Promise.resolve(answers);
+    const wanted = Math.min(expected ?? maxGathered, maxGathered);
+    const known = expected === undefined ? responders.get(message.subject) : undefined;
+    const answered = new Set<string>();
+    let cancelQuiet = () => {};
+    return new Promise((resolve, reject) => {
+      const take = (received: WireMessage) => {
+        if (received.noResponders) return true;
+        const { sender, answer } = open(received);
+        answered.add(sender);
+        if (answer !== undefined) answers.push(answer);
+        cancelQuiet();
+        if (known && [...known].every((each) => answered.has(each))) cancelQuiet = clock.after(quietMs, () => resolve([...answers]));
+        return answers.length >= wanted;
+      };
+      exchange(message, timeoutMs, take)
+        .then(() => {
+          if (expected === undefined) remember(message.subject, answered);
+          resolve(answers);
+        }, reject)
+        .finally(() => cancelQuiet());
+    });
+  }
+
+  function remember(subject: string, answered: ReadonlySet<string>): void {
+    if (responders.size >= maxKnownResponders) responders.clear();
+    responders.set(subject, answered);
+  }
+
   return {
     async ask(pattern, message, timeoutMs) {
       const startMs = clock.now();
@@ -112,16 +167,7 @@ export function createQuestions(options: { wire: Wire; clock: Clock; telemetry: 
         took.observe((clock.now() - startMs) / 1000, { subject: pattern });
       }
     },
-    async askAll(message, timeoutMs, expected) {
-      const answers: WireMessage[] = [];
-      if (expected <= 0) return answers;
-      await exchange(message, timeoutMs, (received) => {
-        if (received.noResponders) return true;
-        if (!failureOf(received.headers)) answers.push(received);
-        return answers.length >= expected;
-      });
-      return answers;
-    },
+    askAll,
     close() {
       closed = true;
       for (const each of [...open.values()]) each.fail(new SwitchyardError('bus_unavailable', 'bus was closed before the answer came'));

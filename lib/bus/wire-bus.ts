@@ -6,9 +6,9 @@ import { recordedTopics } from '../contracts.ts';
 import type { Body, Bus, MessageContext, Rpc, Subscription, Topic } from '../ports/bus.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
-import { failureHeaders, traceHeaders, traceOf } from './envelope.ts';
+import { failureHeaders, failureOf, failureSender, traceHeaders, traceOf } from './envelope.ts';
 import { type HandlerGroup, handlerGroup } from './handlers.ts';
-import { maxDrainMs, maxGathered, recordTimeoutMs } from './limits.ts';
+import { maxDrainMs, quietMs, recordTimeoutMs } from './limits.ts';
 import { createQuestions } from './questions.ts';
 import { keysOf, subjectOf } from './subject.ts';
 import type { Headers, Listening, LogEntry, SendResult, StreamSpec, Wire, WireMessage } from './wire.ts';
@@ -134,7 +134,7 @@ export function createWireBus(options: WireBusOptions): Bus {
         try {
           send(seal({ message: rpc.answer }, await handler(question, context), context.meta.id, 0));
         } catch (thrown) {
-          send(new Uint8Array(), failureHeaders(thrown));
+          send(new Uint8Array(), failureHeaders(thrown, identity));
           throw thrown;
         }
       }
@@ -144,8 +144,12 @@ export function createWireBus(options: WireBusOptions): Bus {
     async gather(rpc, keys, question, given) {
       const data = seal({ message: rpc.question }, question, newId(), clock.now() + given.timeoutMs);
       const message = { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) };
-      const answers = await questions.askAll(message, given.timeoutMs, Math.min(given.expected ?? maxGathered, maxGathered));
-      return answers.map((answer) => rpc.answer.decode(answer.data));
+      const window = { timeoutMs: given.timeoutMs, expected: given.expected, quietMs: given.quietMs ?? quietMs };
+      return questions.askAll(message, window, ({ headers, data }) => {
+        if (failureOf(headers)) return { sender: failureSender(headers), answer: undefined };
+        const answer = rpc.answer.decode(data);
+        return { sender: answer.meta?.sender ?? '', answer };
+      });
     },
 
     async record(topic, keys, body, given) {

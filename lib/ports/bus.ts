@@ -75,12 +75,18 @@ export interface Bus {
     options?: { group?: string },
   ): Subscription;
 
-  /** Asks everyone who serves the subject; returns the answers that came within `timeoutMs` (sooner when `expected` came). */
+  /**
+   * Asks everyone who serves the subject; returns the answers without failures, in the order they came. Ends
+   * - when `expected` answers came, where that is given;
+   * - otherwise when all have answered that did the last time this process asked, and nobody else for `quietMs` (default 25);
+   * - after `timeoutMs` at the latest: the first time, and when somebody who answered the last time does not.
+   * Empty at once when nobody serves. @throws SwitchyardError `bus_unavailable`
+   */
   gather<Q extends { meta?: Meta | null }, A extends { meta?: Meta | null }>(
     rpc: Rpc<Q, A>,
     keys: readonly string[],
     question: Body<Q>,
-    options: { timeoutMs: number; expected?: number },
+    options: { timeoutMs: number; expected?: number; quietMs?: number },
   ): Promise<A[]>;
 
   /** Publishes and waits until the message is stored (JetStream). Retried with the same id until `timeoutMs`; stored once per id. Plain subscribers get it too. */

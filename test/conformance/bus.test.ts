@@ -1,89 +1,25 @@
 // What every Bus must do: the twin, and NATS. Real time, because a real server cannot be given another; conditions are
 // awaited, and times are short.
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { maxBufferedMessages, maxMessageBytes } from '../../lib/bus/limits.ts';
-import { createMemoryBusNetwork } from '../../lib/bus/memory-bus.ts';
-import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock as clock } from '../../lib/clock/system-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { Bus, MessageContext } from '../../lib/ports/bus.ts';
-import { systemRng } from '../../lib/rng/system-rng.ts';
-import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
 import type { AuditEvent, LeaveQueue } from '../../proto/gen/messages.ts';
+import { type BusNetwork, busNetworks, fresh, joinNetwork, settled } from '../support/bus-networks.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNats, type TestServer } from '../support/servers.ts';
-
-interface Network {
-  connect(identity: string): Promise<{ bus: Bus; telemetry: MemoryTelemetry }>;
-  /** Nobody is connected any more. */
-  cut(): Promise<void>;
-  mend(): Promise<void>;
-  close(): Promise<void>;
-  /** The broker process, where there is one. */
-  readonly server?: TestServer;
-}
-
-async function memoryNetwork(): Promise<Network> {
-  const network = createMemoryBusNetwork(clock);
-  const identities = new Set<string>();
-  const setAll = async (connected: boolean) => {
-    for (const identity of identities) network.setConnected(identity, connected);
-  };
-  return {
-    async connect(identity) {
-      identities.add(identity);
-      const telemetry = createMemoryTelemetry(clock, { process: identity });
-      return { bus: network.connect(identity, telemetry), telemetry };
-    },
-    cut: () => setAll(false),
-    mend: () => setAll(true),
-    async close() {},
-  };
-}
-
-async function natsNetwork(): Promise<Network> {
-  const server = await startNats();
-  return {
-    server,
-    async connect(identity) {
-      const telemetry = createMemoryTelemetry(clock, { process: identity });
-      return { bus: await connectNatsBus({ servers: server.address, identity, clock, rng: systemRng, telemetry }), telemetry };
-    },
-    cut: () => server.kill(),
-    mend: () => server.restart(),
-    close: () => server.stop(),
-  };
-}
 
 const seconds = 1000;
-let names = 0;
-/** A key that no other test uses. */
-const fresh = (what: string) => `${what}-${names++}`;
 
-describe.each([
-  ['memory', memoryNetwork],
-  ['nats', natsNetwork],
-])('bus: %s', (kind, makeNetwork) => {
-  let network: Network;
+describe.each(busNetworks)('bus: %s', (kind, makeNetwork) => {
+  let network: BusNetwork;
   beforeAll(async () => {
     network = await makeNetwork();
   });
   afterAll(() => network?.close());
 
-  async function join(identity = fresh('process')) {
-    const joined = await network.connect(identity);
-    onTestFinished(() => joined.bus.drain());
-    return { ...joined, identity };
-  }
-
-  /** Resolves when the server knows everything that `bus` has subscribed to: its own question comes back after it. */
-  async function settled(bus: Bus): Promise<void> {
-    const pool = fresh('settle');
-    const serving = bus.serve(contracts.setScalingMode, [pool], () => ({}));
-    await bus.request(contracts.setScalingMode, [pool], { pool, mode: 'off', requestedBy: '' }, { timeoutMs: 5 * seconds });
-    await serving.stop();
-  }
+  const join = (identity?: string) => joinNetwork(network, identity);
 
   /** Subscribes and collects. */
   async function listen(bus: Bus, pool: string, options?: { group?: string }) {
@@ -348,36 +284,6 @@ describe.each([
         a.bus.request(contracts.setScalingMode, [pool], { pool, mode: 'off', requestedBy: '' }, { timeoutMs: 5000 }),
       );
       expect(active).toEqual({ traceparent });
-    });
-  });
-
-  describe('gather', () => {
-    test('brings the answers of all who serve, without those who failed or were late', async () => {
-      const asker = await join();
-      const members = await Promise.all([join(), join(), join(), join()]);
-      const release = Promise.withResolvers<void>();
-      const info = (id: string) => ({ service: 'gateway', id, pid: 1, startedAtMs: 1, ready: true, notReadyBecause: '', owns: [], version: '' });
-      for (const [index, { bus, identity }] of members.entries()) {
-        bus.serve(contracts.describeServices, [], async () => {
-          if (index === 2) throw new SwitchyardError('draining', 'not now');
-          if (index === 3) await release.promise;
-          return info(identity);
-        });
-        await settled(bus);
-      }
-      const answers = await asker.bus.gather(contracts.describeServices, [], {}, { timeoutMs: 200 });
-      expect(answers.map((answer) => answer.id).sort()).toEqual([members[0]!.identity, members[1]!.identity].sort());
-      const before = clock.now();
-      expect(await asker.bus.gather(contracts.describeServices, [], {}, { timeoutMs: 30 * seconds, expected: 2 })).toHaveLength(2);
-      expect(clock.now() - before).toBeLessThan(15 * seconds);
-      release.resolve();
-    });
-
-    test('is empty at once when nobody serves', async () => {
-      const asker = await join();
-      const before = clock.now();
-      expect(await asker.bus.gather(contracts.listPools, [], {}, { timeoutMs: 30 * seconds })).toEqual([]);
-      expect(clock.now() - before).toBeLessThan(15 * seconds);
     });
   });
 
@@ -650,6 +556,8 @@ describe.each([
       expect(await codeOf(b.bus.record(contracts.audit, [], auditEvent('x'), { id: 'x' }))).toBe('bus_unavailable');
       leave(b.bus, pool, 'closed');
       expect(b.telemetry.value('switchyard_bus_dropped_total', { cause: 'closed' })).toBe(1);
+      // An orderly end is nothing to look at.
+      expect(b.telemetry.logs.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([]);
     });
 
     test('open questions fail, and draining twice is fine', async () => {

@@ -121,6 +121,7 @@ test('starts, describes itself, keeps its spans, answers probes, and drains on S
 
   one.child.kill('SIGTERM');
   expect(await one.ended).toBe(0);
+  expect(one.logs.filter(({ level }) => level !== 'info')).toEqual([]);
   const ours = ['draining', 'fixture drained', 'stopped'];
   expect(one.logs.map((line) => line.message).filter((message) => ours.includes(String(message)))).toEqual(ours);
 });
