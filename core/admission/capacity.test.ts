@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { InstanceView } from '../../proto/gen/messages.ts';
-import { InFlightAccount } from '../routing/account.ts';
+import { FleetLoad } from '../routing/fleet-load.ts';
 import { anInstance, aRequest, aSequence, aView } from '../routing/routing-fixtures.ts';
 import { poolCapacity } from './capacity.ts';
 import { drained, noDrain, retryAfterMs } from './drain-rate.ts';
@@ -8,7 +8,12 @@ import { actualUse, estimatedUse, limitRefusal } from './limits.ts';
 import { startByMs, targetsOf } from './slo.ts';
 
 describe('capacity of a pool', () => {
-  const roomOf = (instances: readonly InstanceView[], account = new InFlightAccount()) => poolCapacity(aView(instances), account, 'chat', 4);
+  const loadOf = (instances: readonly InstanceView[]) => {
+    const fleet = new FleetLoad();
+    fleet.takeView(aView(instances), 0);
+    return fleet;
+  };
+  const roomOf = (instances: readonly InstanceView[]) => poolCapacity(loadOf(instances).pool('chat'), 4);
 
   test.each<[string, InstanceView[], number]>([
     ['is batch and allowed waiting of every usable instance', [anInstance('a'), anInstance('b', { maxWaiting: 2 })], 36 + 34],
@@ -33,19 +38,17 @@ describe('capacity of a pool', () => {
   });
 
   test('is nothing without a view, and the pool is then saturated', () => {
-    expect(poolCapacity(undefined, new InFlightAccount(), 'chat', 4)).toMatchObject({ room: 0, saturation: 1 });
+    expect(poolCapacity(new FleetLoad().pool('chat'), 4)).toMatchObject({ room: 0, saturation: 1 });
   });
 
   test('counts what is booked and forgets what has ended', () => {
-    const account = new InFlightAccount();
-    const view = aView([anInstance('a', { running: 1, sequences: [aSequence('r1')] })]);
-    account.reconcile(view, 0);
-    account.book({ requestId: 'r2', epoch: 1, instanceId: 'a', blocks: 7, atMs: 0 });
-    expect(poolCapacity(view, account, 'chat', 4).room).toBe(34);
-    account.done('r1', 1);
-    expect(poolCapacity(view, account, 'chat', 4).room).toBe(35);
-    account.done('r2', 1);
-    expect(poolCapacity(view, account, 'chat', 4)).toMatchObject({ room: 36, used: 0, saturation: 0 });
+    const fleet = loadOf([anInstance('a', { running: 1, sequences: [aSequence('r1')] })]);
+    fleet.account.book({ requestId: 'r2', epoch: 1, instanceId: 'a', blocks: 7, atMs: 0 });
+    expect(poolCapacity(fleet.pool('chat'), 4).room).toBe(34);
+    fleet.account.done('r1', 1);
+    expect(poolCapacity(fleet.pool('chat'), 4).room).toBe(35);
+    fleet.account.done('r2', 1);
+    expect(poolCapacity(fleet.pool('chat'), 4)).toMatchObject({ room: 36, used: 0, saturation: 0 });
   });
 });
 

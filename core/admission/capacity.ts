@@ -1,7 +1,5 @@
 // How many more requests a pool takes: places on usable instances, less what is there and what is on its way.
-import type { FleetView, InstanceStatus } from '../../proto/gen/messages.ts';
-import type { InFlightAccount } from '../routing/account.ts';
-import { freeBlocksAfterDemand, sequencesOn } from '../routing/candidate.ts';
+import type { PoolTable } from '../routing/fleet-table.ts';
 
 export interface PoolCapacity {
   readonly instances: number;
@@ -16,26 +14,19 @@ export interface PoolCapacity {
 }
 
 /** Suspect instances count only when no healthy one is there, as in the router. `allowedWaiting` is per instance. */
-export function poolCapacity(view: FleetView | undefined, account: InFlightAccount, pool: string, allowedWaiting: number): PoolCapacity {
-  const usable = (view?.instances ?? []).filter(
-    ({ status, health, cordoned }) => status?.pool === pool && health !== 'dead' && !cordoned && status.accepting && status.role !== 'decode',
-  );
-  const healthy = usable.filter(({ health }) => health === 'healthy');
+export function poolCapacity(table: PoolTable, allowedWaiting: number): PoolCapacity {
+  const { maxRunning, maxWaiting } = table.numbers;
+  const suspectsCount = table.usableHealthy === 0;
   let [instances, places, used, room] = [0, 0, 0, 0];
-  for (const { status } of healthy.length > 0 ? healthy : usable) {
-    const load = loadOf(status!, account, allowedWaiting);
+  for (let row = 0; row < table.size; row++) {
+    if (!table.isUsable(row) || (table.health[row] !== 0 && !suspectsCount)) continue;
+    const here = maxRunning[row]! + Math.min(maxWaiting[row]!, allowedWaiting);
+    const sequences = table.sequences[row]!;
+    const full = sequences > 0 && table.freeAfterDemand[row]! <= 0;
     instances += 1;
-    places += load.places;
-    used += load.used;
-    room += load.room;
+    places += here;
+    used += sequences;
+    if (!full) room += Math.max(0, here - sequences);
   }
   return { instances, places, used, room, saturation: places > 0 ? used / places : 1 };
-}
-
-function loadOf(status: InstanceStatus, account: InFlightAccount, allowedWaiting: number): { places: number; used: number; room: number } {
-  const input = { ...status, ...account.correctionOf(status.instanceId) };
-  const places = status.maxRunning + Math.min(status.maxWaiting, allowedWaiting);
-  const used = sequencesOn(input);
-  const full = used > 0 && freeBlocksAfterDemand(input) <= 0;
-  return { places, used, room: full ? 0 : Math.max(0, places - used) };
 }

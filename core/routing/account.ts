@@ -37,6 +37,7 @@ export interface LoadCorrection {
 const noCorrection: LoadCorrection = { bookedRequests: 0, bookedBlocks: 0, endedRequests: 0, endedBlocks: 0 };
 
 interface InstanceAccount {
+  readonly instanceId: string;
   incarnation: number;
   sequenceNumber: number;
   /** Request id to blocks, as the last report had it. */
@@ -54,9 +55,14 @@ export class InFlightAccount {
   /** Requests that are done, by the time we heard of it, oldest first. Bounded like the bookings, kept for the grace. */
   readonly #ended = new Map<string, number>();
   readonly #instances = new Map<string, InstanceAccount>();
+  /** Request id to the accounts whose last report lists it: one, or two while it moves. */
+  readonly #listedBy = new Map<string, InstanceAccount[]>();
+  readonly #changed: (instanceId: string) => void;
 
-  constructor(limits: AccountLimits = defaultAccountLimits) {
+  /** `changed` is told of every instance whose correction is another one now. */
+  constructor(limits: AccountLimits = defaultAccountLimits, changed: (instanceId: string) => void = () => {}) {
     this.#limits = limits;
+    this.#changed = changed;
   }
 
   get size(): number {
@@ -78,6 +84,7 @@ export class InFlightAccount {
     this.#bookings.set(booking.requestId, booking);
     account.booked.set(booking.requestId, booking);
     account.bookedBlocks += booking.blocks;
+    this.#changed(booking.instanceId);
     for (const oldest of this.#bookings.values()) {
       if (this.#bookings.size <= this.#limits.maxBookings) break;
       this.#drop(oldest);
@@ -90,7 +97,7 @@ export class InFlightAccount {
     if (booking) this.#drop(booking);
     if (this.#ended.has(requestId)) return;
     this.#ended.set(requestId, nowMs);
-    for (const account of this.#instances.values()) this.#countEnded(account, requestId);
+    for (const account of this.#listedBy.get(requestId) ?? []) this.#countEnded(account, requestId);
     for (const oldest of this.#ended.keys()) {
       if (this.#ended.size <= this.#limits.maxBookings) break;
       this.#ended.delete(oldest);
@@ -117,7 +124,7 @@ export class InFlightAccount {
     }
     for (const [instanceId, account] of this.#instances) {
       if (present.has(instanceId)) continue;
-      account.listed.clear();
+      this.#list(account, new Map());
       this.#dropOlder(account, nowMs - this.#limits.graceMs);
       if (account.booked.size === 0) this.#instances.delete(instanceId);
     }
@@ -139,9 +146,7 @@ export class InFlightAccount {
     if (account.incarnation === status.incarnation && account.sequenceNumber === status.sequenceNumber) return;
     account.incarnation = status.incarnation;
     account.sequenceNumber = status.sequenceNumber;
-    account.listed = new Map(status.sequences.map((sequence) => [sequence.requestId, sequence.blocks]));
-    account.endedRequests = 0;
-    account.endedBlocks = 0;
+    this.#list(account, new Map(status.sequences.map((sequence) => [sequence.requestId, sequence.blocks])));
     for (const requestId of account.listed.keys()) {
       const booking = account.booked.get(requestId);
       if (booking) this.#drop(booking);
@@ -150,11 +155,32 @@ export class InFlightAccount {
     this.#dropOlder(account, nowMs - this.#limits.graceMs);
   }
 
+  /** Nothing that it lists has ended yet, as far as counted. */
+  #list(account: InstanceAccount, listed: Map<string, number>): void {
+    for (const requestId of account.listed.keys()) {
+      if (listed.has(requestId)) continue;
+      const others = this.#listedBy.get(requestId)!.filter((other) => other !== account);
+      if (others.length > 0) this.#listedBy.set(requestId, others);
+      else this.#listedBy.delete(requestId);
+    }
+    for (const requestId of listed.keys()) {
+      if (account.listed.has(requestId)) continue;
+      const others = this.#listedBy.get(requestId);
+      if (others) others.push(account);
+      else this.#listedBy.set(requestId, [account]);
+    }
+    account.listed = listed;
+    account.endedRequests = 0;
+    account.endedBlocks = 0;
+    this.#changed(account.instanceId);
+  }
+
   #countEnded(account: InstanceAccount, requestId: string): void {
     const blocks = account.listed.get(requestId);
     if (blocks === undefined) return;
     account.endedRequests += 1;
     account.endedBlocks += blocks;
+    this.#changed(account.instanceId);
   }
 
   #dropOlder(account: InstanceAccount, thanMs: number): void {
@@ -164,13 +190,16 @@ export class InFlightAccount {
   #drop(booking: InFlightBooking): void {
     this.#bookings.delete(booking.requestId);
     const account = this.#instances.get(booking.instanceId);
-    if (account?.booked.delete(booking.requestId)) account.bookedBlocks -= booking.blocks;
+    if (!account?.booked.delete(booking.requestId)) return;
+    account.bookedBlocks -= booking.blocks;
+    this.#changed(booking.instanceId);
   }
 
   #account(instanceId: string): InstanceAccount {
     let account = this.#instances.get(instanceId);
     if (!account) {
       account = {
+        instanceId,
         incarnation: 0,
         sequenceNumber: 0,
         listed: new Map(),

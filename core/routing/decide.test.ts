@@ -1,16 +1,33 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { InstanceStatus, InstanceView, RequestInfo } from '../../proto/gen/messages.ts';
-import { decideBatch, RoutingMemory } from './batch.ts';
+import { decideBatch } from './batch.ts';
 import { decide } from './decide.ts';
+import { recordedCandidatesMax } from './decision-record.ts';
 import { defaultProfile, type RoutingProfile } from './profile.ts';
 import { replayDecision } from './replay.ts';
 import { anInstance, aRequest, aView } from './routing-fixtures.ts';
+import { RoutingMemory } from './routing-memory.ts';
 
 const profile = defaultProfile;
 
+function knowing(instances: readonly InstanceView[], memory = new RoutingMemory()): RoutingMemory {
+  memory.takeView(aView(instances), 1000);
+  return memory;
+}
+
+function tableOf(memory: RoutingMemory, instances: readonly InstanceView[]) {
+  return knowing(instances, memory).fleet.pool('chat');
+}
+
 function decideOn(instances: readonly InstanceView[], request: RequestInfo, memory = new RoutingMemory(), seed = 1, using: RoutingProfile = profile) {
-  return decide(aView(instances), memory, { request, profile: using, nowMs: 2000, seed, routerId: 'router-1' });
+  const table = tableOf(memory, instances);
+  return decide(
+    table,
+    memory.hintsOf(request, table),
+    { version: 1, epoch: 1, ageMs: 1000 },
+    { request, profile: using, nowMs: 2000, seed, routerId: 'router-1' },
+  );
 }
 
 describe('filters', () => {
@@ -197,6 +214,53 @@ describe('every decision', () => {
   });
 });
 
+describe('in a large pool', () => {
+  const many = (status: (index: number) => Partial<InstanceStatus> = () => ({})) =>
+    Array.from({ length: 500 }, (_, index) => anInstance(`i${String(index).padStart(3, '0')}`, status(index)));
+
+  test('the record keeps the best candidates and the chosen one, and says how many it left out', () => {
+    const { chosen, record } = decideOn(many(), aRequest('r'), undefined, 9);
+    expect(record.candidates.length).toBeLessThanOrEqual(recordedCandidatesMax + 1);
+    expect(record.candidates.map(({ instanceId }) => instanceId)).toContain(chosen!.instanceId);
+    expect(record.candidates.length + record.candidatesLeftOut).toBe(500);
+    const busy = decideOn(
+      many((index) => ({ running: index === 321 ? 1 : 2 + (index % 20) })),
+      aRequest('r'),
+    );
+    expect(busy.chosen!.instanceId).toBe('i321');
+    expect(busy.record.candidates.toSorted((a, b) => b.total - a.total)[0]!.instanceId).toBe('i321');
+  });
+
+  test('a decision is replayed from its record alone, with the recorded facts of those that were left out', () => {
+    const arbitrary = fc.record({ seed: fc.nat(), spread: fc.constantFrom(1, 3, 40), weighted: fc.boolean(), topK: fc.constantFrom(3, 64) });
+    fc.assert(
+      fc.property(arbitraryRequest, arbitrary, (partial, { seed, spread, weighted, topK }) => {
+        const using: RoutingProfile = { ...profile, topK, picker: weighted ? 'weighted' : 'best' };
+        const memory = new RoutingMemory();
+        memory.prefixes.add('i100', [0, 1]);
+        memory.sessions.set('s', 'i200');
+        const fleet = many((index) => ({ running: (index * 7) % spread, freeBlocks: 500 + ((index * 13) % 1500) }));
+        const { record } = decideOn(fleet, aRequest('r', { ...partial, avoidInstances: ['i007'], sessionId: 's' }), memory, seed, using);
+        expect(JSON.stringify(replayDecision(record))).toBe(JSON.stringify(record));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('a refusal is replayed too, and counts who was dropped by what', () => {
+    const { record, refusal } = decideOn(
+      many((index) => (index < 490 ? { running: 36 } : { accepting: false })),
+      aRequest('r'),
+    );
+    expect(refusal?.code).toBe('all_saturated');
+    expect(record.pool!.dropped).toEqual([
+      { filter: 'accepting', candidates: 10 },
+      { filter: 'saturation', candidates: 490 },
+    ]);
+    expect(JSON.stringify(replayDecision(record))).toBe(JSON.stringify(record));
+  });
+});
+
 describe('batches', () => {
   const ask = (requests: readonly RequestInfo[], seeds = requests.map((_, index) => index * 7919)) => ({
     requests,
@@ -209,9 +273,9 @@ describe('batches', () => {
   test('are never placed over capacity', () => {
     fc.assert(
       fc.property(arbitraryFleet, fc.array(arbitraryRequest, { maxLength: 120 }), (fleet, partials) => {
-        const memory = new RoutingMemory();
+        const memory = knowing(fleet);
         const requests = partials.map((partial, index) => aRequest(`r${index}`, { ...partial, epoch: 0 }));
-        const results = decideBatch(aView(fleet), memory, ask(requests));
+        const results = decideBatch(memory, ask(requests));
         for (const { status } of fleet) {
           const placed = results.filter((result) => result.chosen?.instanceId === status!.instanceId);
           if (placed.length === 0) continue;
@@ -232,7 +296,7 @@ describe('batches', () => {
           aRequest(`r${index}`, { prefixHashes: [index * 2, index * 2 + 1] }),
         );
         const seeds = requests.map((_, index) => seed + index);
-        const results = decideBatch(aView(fleet), new RoutingMemory(), ask(requests, seeds));
+        const results = decideBatch(knowing(fleet), ask(requests, seeds));
         const counts = fleet.map(({ status }) => results.filter((result) => result.chosen?.instanceId === status!.instanceId).length);
         expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
       }),
@@ -243,29 +307,27 @@ describe('batches', () => {
   test('with one prefix shared by all never pile up higher than the load span', () => {
     const fleet = ['a', 'b', 'c'].map((id) => anInstance(id));
     const requests = Array.from({ length: 60 }, (_, index) => aRequest(`r${index}`, { prefixHashes: [1, 2, 3, 4, 5, 6, 7, 8] }));
-    const results = decideBatch(aView(fleet), new RoutingMemory(), ask(requests));
+    const results = decideBatch(knowing(fleet), ask(requests));
     const counts = ['a', 'b', 'c'].map((id) => results.filter((result) => result.chosen?.instanceId === id).length);
     expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(profile.loadSpan);
   });
 
   test('give a request that is asked again the place it has', () => {
-    const memory = new RoutingMemory();
-    const view = aView(['a', 'b', 'c'].map((id) => anInstance(id)));
-    const [first] = decideBatch(view, memory, ask([aRequest('r1')], [5]));
-    const [again] = decideBatch(view, memory, ask([aRequest('r1')], [6]));
+    const memory = knowing(['a', 'b', 'c'].map((id) => anInstance(id)));
+    const [first] = decideBatch(memory, ask([aRequest('r1')], [5]));
+    const [again] = decideBatch(memory, ask([aRequest('r1')], [6]));
     expect(again!.chosen).toEqual({ instanceId: first!.chosen!.instanceId, address: first!.chosen!.address });
     expect(again!.record).toBeUndefined();
-    expect(memory.account.size).toBe(1);
+    expect(memory.fleet.account.size).toBe(1);
   });
 
   test('give a request that failed a new place under the next epoch', () => {
-    const memory = new RoutingMemory();
-    const view = aView(['a', 'b'].map((id) => anInstance(id)));
-    const [first] = decideBatch(view, memory, ask([aRequest('r1')]));
+    const memory = knowing(['a', 'b'].map((id) => anInstance(id)));
+    const [first] = decideBatch(memory, ask([aRequest('r1')]));
     const failed = first!.chosen!.instanceId;
-    const [second] = decideBatch(view, memory, ask([aRequest('r1', { epoch: 1, avoidInstances: [failed] })]));
+    const [second] = decideBatch(memory, ask([aRequest('r1', { epoch: 1, avoidInstances: [failed] })]));
     expect(second!.chosen!.instanceId).not.toBe(failed);
-    expect(memory.account.booking('r1')).toMatchObject({ epoch: 2 });
+    expect(memory.fleet.account.booking('r1')).toMatchObject({ epoch: 2 });
   });
 });
 
@@ -274,7 +336,7 @@ test('a restarted instance has lost its cache', () => {
   memory.takeView(aView([anInstance('a')]), 0);
   memory.prefixes.add('a', [1]);
   memory.takeView(aView([anInstance('a', { sequenceNumber: 2 })]), 1);
-  expect(memory.prefixBlocks([1]).size).toBe(1);
+  expect(memory.prefixes.match([1]).size).toBe(1);
   memory.takeView(aView([anInstance('a', { incarnation: 2 })]), 2);
-  expect(memory.prefixBlocks([1]).size).toBe(0);
+  expect(memory.prefixes.match([1]).size).toBe(0);
 });

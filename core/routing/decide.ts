@@ -1,21 +1,15 @@
-// The routing decision: filter, score, pick. Pure: the same view, knowledge, request, profile, time and seed give the
-// same decision record byte for byte, in whatever order the view lists its instances.
-import type { DecisionCandidate, DecisionRecord, FleetView, Refusal, RequestInfo } from '../../proto/gen/messages.ts';
+// One routing decision: filter, score, pick. Pure: the same table, hints, request, profile, time and seed give the same
+// decision record byte for byte.
+import type { DecisionRecord, PoolFacts, Refusal, RequestInfo } from '../../proto/gen/messages.ts';
 import { refusal } from '../errors/switchyard-error.ts';
-import { blocksWanted, type Candidate, candidatesOf, type RoutingKnowledge, sequencesOn } from './candidate.ts';
-import { type FilterQuestion, filters } from './filters.ts';
-import { type Pick, pick } from './picker.ts';
-import { profileJson, type RoutingProfile, scorerNames } from './profile.ts';
+import { blocksOf, contextTokens } from './candidate.ts';
+import { recordedCandidatesMax, recordOf } from './decision-record.ts';
+import { type FilterQuestion, filterNames, filterQuestion, verdictOn } from './filters.ts';
+import type { PoolTable, RequestHints } from './fleet-table.ts';
+import { bestRows, type Pick, pick } from './picker.ts';
+import { scorerNames } from './profile.ts';
+import type { RoutingQuestion, ViewFacts } from './routing-question.ts';
 import { type ScoreQuestion, scorers } from './scorers.ts';
-
-export interface RoutingQuestion {
-  readonly request: RequestInfo;
-  readonly profile: RoutingProfile;
-  readonly nowMs: number;
-  /** Unsigned 32 bits. */
-  readonly seed: number;
-  readonly routerId: string;
-}
 
 export interface RoutingDecision {
   /** Undefined: refused. */
@@ -28,165 +22,108 @@ export interface RoutingDecision {
 export type Stage = <T>(name: 'route.filter' | 'route.score' | 'route.pick', run: (note: StageNote) => T) => T;
 export type StageNote = (facts: Readonly<Record<string, string | number>>) => void;
 
-/** Candidates kept in a record; a larger pool's record holds the best of them and says how many it left out. */
-export const recordedCandidatesMax = 256;
-
 const untraced: Stage = (_, run) => run(() => {});
 
-export function decide(view: FleetView, knowledge: RoutingKnowledge, question: RoutingQuestion, stage: Stage = untraced): RoutingDecision {
-  const facts: ViewFacts = { version: view.version, epoch: view.epoch, ageMs: Math.max(0, question.nowMs - view.atMs) };
-  return decideAmong(candidatesOf(view, knowledge, question.request), facts, question, stage);
-}
-
-export interface ViewFacts {
-  readonly version: number;
-  readonly epoch: number;
-  readonly ageMs: number;
-}
-
-/** The decision from candidates sorted by id; a replay calls it with those of the record. */
-export function decideAmong(candidates: readonly Candidate[], view: ViewFacts, question: RoutingQuestion, stage: Stage = untraced): RoutingDecision {
-  const dropped = stage('route.filter', (note) => {
-    const found = filtered(candidates, question);
-    note({ candidates: candidates.length, kept: candidates.length - found.size, dropped: droppedBy(found) });
+/** `recorded`: the facts of the whole pool, when `table` holds a part of it. */
+export function decide(
+  table: PoolTable,
+  hints: RequestHints,
+  view: ViewFacts,
+  question: RoutingQuestion,
+  stage: Stage = untraced,
+  recorded?: PoolFacts,
+): RoutingDecision {
+  const { request, profile, seed } = question;
+  const filtering = filterQuestion(request, profile, table, recorded);
+  const { kept, facts } = stage('route.filter', (note) => {
+    const found = filtered(table, filtering, recorded);
+    note({ candidates: table.size, kept: found.kept.length, dropped: summary(found.facts) });
     return found;
   });
-  const kept = candidates.filter((candidate) => !dropped.has(candidate.instanceId));
-  const scored = stage('route.score', () => scoredCandidates(kept, question));
+  const scoring: ScoreQuestion = {
+    ...{ profile, hints, tokens: filtering.tokens, hashes: request.prefixHashes.length },
+    ...{ leastSequences: facts.leastSequences, mostSequences: facts.mostSequences },
+  };
+  const ranked = stage('route.score', () => {
+    const totals = scored(table, kept, scoring);
+    return bestRows(kept, totals, Math.max(recordedCandidatesMax, profile.topK));
+  });
   const picked = stage('route.pick', (note) => {
-    if (scored.size === 0) return undefined;
-    const choice = pick(
-      [...scored].map(([instanceId, { total }]) => ({ instanceId, total })),
-      question.profile,
-      question.seed,
-    );
-    note(topFive(scored, choice));
+    if (ranked.length === 0) return undefined;
+    const choice = pick(table, kept, table.scratch.totals, ranked, profile, seed);
+    note(topFive(table, ranked, choice));
     return choice;
   });
-  const records = candidates.map((candidate): DecisionCandidate => {
-    const drop = dropped.get(candidate.instanceId);
-    const score = scored.get(candidate.instanceId);
-    return {
-      instanceId: candidate.instanceId,
-      droppedBy: drop?.filter ?? '',
-      droppedReason: drop?.reason ?? '',
-      terms: score?.terms ?? [],
-      total: score?.total ?? 0,
-      input: candidate.input,
-    };
-  });
-  const winner = picked && kept.find((candidate) => candidate.instanceId === picked.instanceId);
-  const [reason, refused] = picked ? [picked.reason, null] : refusedBecause(dropped, question.request);
+  const [reason, refused] = picked ? [picked.reason, null] : refusedBecause(facts, request);
   return {
-    chosen: winner && {
-      instanceId: winner.instanceId,
-      address: winner.address,
-      blocks: blocksWanted(question.request, winner.input.blockTokens),
+    chosen: picked && {
+      instanceId: table.ids[picked.row]!,
+      address: table.addresses[picked.row]!,
+      blocks: blocksOf(contextTokens(request), table.numbers.blockTokens[picked.row]!),
     },
     refusal: refused,
-    record: recordOf(records, view, question, winner?.instanceId ?? '', reason),
+    record: recordOf({ table, view, question, filtering, scoring, facts, ranked, chosen: picked?.row, reason }),
   };
 }
 
-interface Drop {
-  readonly filter: string;
-  readonly reason: string;
-}
-
-function filtered(candidates: readonly Candidate[], { request, profile }: RoutingQuestion): Map<string, Drop> {
-  const usable = candidates.filter(({ input }) => input.health !== 'dead' && !input.cordoned && input.accepting && input.role !== 'decode');
-  const healthy = usable.filter(({ input }) => input.health === 'healthy');
-  const allowSuspects = !healthy.some(({ instanceId }) => !request.avoidInstances.includes(instanceId));
-  const allowAvoided = usable.every(({ instanceId }) => request.avoidInstances.includes(instanceId));
-  const question: FilterQuestion = { request, profile, allowSuspects, allowAvoided };
-  const dropped = new Map<string, Drop>();
-  for (const candidate of candidates) {
-    for (const filter of filters) {
-      const verdict = filter.keep(question, candidate);
-      if (verdict === true) continue;
-      dropped.set(candidate.instanceId, { filter: filter.name, reason: verdict });
-      break;
-    }
+/** Rows that no filter drops, ascending. The verdicts stay in the table's scratch. */
+function filtered(table: PoolTable, question: FilterQuestion, recorded: PoolFacts | undefined): { kept: Int32Array; facts: PoolFacts } {
+  const { verdicts, kept } = table.scratch;
+  const { sequences, size } = table;
+  const counts = new Array<number>(filterNames.length + 1).fill(0);
+  let [count, leastSequences, mostSequences] = [0, Number.POSITIVE_INFINITY, 0];
+  for (let row = 0; row < size; row++) {
+    const verdict = verdictOn(question, table, row);
+    verdicts[row] = verdict;
+    counts[verdict]! += 1;
+    if (verdict !== 0) continue;
+    kept[count++] = row;
+    if (sequences[row]! < leastSequences) leastSequences = sequences[row]!;
+    if (sequences[row]! > mostSequences) mostSequences = sequences[row]!;
   }
-  return dropped;
+  const facts = recorded ?? {
+    suspectsAllowed: question.suspectsAllowed,
+    avoidedAllowed: question.avoidedAllowed,
+    leastSequences: count > 0 ? leastSequences : 0,
+    mostSequences,
+    dropped: filterNames.flatMap((filter, index) => (counts[index + 1]! > 0 ? [{ filter, candidates: counts[index + 1]! }] : [])),
+  };
+  return { kept: kept.subarray(0, count), facts };
 }
 
-interface Score {
-  readonly terms: DecisionCandidate['terms'];
-  readonly total: number;
-}
-
-function scoredCandidates(kept: readonly Candidate[], { request, profile }: RoutingQuestion): Map<string, Score> {
-  let [leastSequences, mostSequences] = [Number.POSITIVE_INFINITY, 0];
-  for (const { input } of kept) {
-    leastSequences = Math.min(leastSequences, sequencesOn(input));
-    mostSequences = Math.max(mostSequences, sequencesOn(input));
+/** Weighted mean of the scorers, by row, in the table's scratch. */
+function scored(table: PoolTable, rows: Int32Array, question: ScoreQuestion): Float64Array {
+  const { values, totals } = table.scratch;
+  const { weights } = question.profile;
+  let weightSum = 0;
+  totals.fill(0);
+  for (const name of scorerNames) {
+    const weight = weights[name];
+    if (weight === 0) continue;
+    weightSum += weight;
+    scorers[name](question, table, rows, values);
+    for (let k = 0; k < rows.length; k++) totals[rows[k]!]! += values[rows[k]!]! * weight;
   }
-  const question: ScoreQuestion = { request, profile, leastSequences, mostSequences };
-  const active = scorerNames.filter((name) => profile.weights[name] > 0);
-  const weightSum = active.reduce((sum, name) => sum + profile.weights[name], 0);
-  return new Map(
-    kept.map((candidate): [string, Score] => {
-      const terms = active.map((name) => ({ scorer: name, value: scorers[name](question, candidate), weight: profile.weights[name] }));
-      const sum = terms.reduce((total, term) => total + term.value * term.weight, 0);
-      return [candidate.instanceId, { terms, total: weightSum > 0 ? sum / weightSum : 0 }];
-    }),
-  );
+  if (weightSum > 0) for (let k = 0; k < rows.length; k++) totals[rows[k]!]! /= weightSum;
+  return totals;
 }
 
 /** For people: which filter dropped how many. */
-function droppedBy(dropped: ReadonlyMap<string, Drop>): string {
-  const counts = new Map<string, number>();
-  for (const { filter } of dropped.values()) counts.set(filter, (counts.get(filter) ?? 0) + 1);
-  return [...counts].map(([filter, count]) => `${filter}=${count}`).join(' ');
+function summary({ dropped }: PoolFacts): string {
+  return dropped.map(({ filter, candidates }) => `${filter}=${candidates}`).join(' ');
 }
 
-function topFive(scored: ReadonlyMap<string, Score>, choice: Pick): Record<string, string | number> {
-  const best = [...scored].sort(([a, x], [b, y]) => y.total - x.total || (a < b ? -1 : 1)).slice(0, 5);
-  return {
-    instance: choice.instanceId,
-    reason: choice.reason,
-    score: scored.get(choice.instanceId)!.total,
-    top: best.map(([id, { total }]) => `${id}=${total.toFixed(4)}`).join(' '),
-  };
+function topFive({ ids, scratch: { totals } }: PoolTable, ranked: readonly number[], { row, reason }: Pick): Record<string, string | number> {
+  const top = ranked.slice(0, 5).map((each) => `${ids[each]}=${totals[each]!.toFixed(4)}`);
+  return { instance: ids[row]!, reason, score: totals[row]!, top: top.join(' ') };
 }
 
-function refusedBecause(dropped: ReadonlyMap<string, Drop>, request: RequestInfo): [DecisionRecord['reason'], Refusal] {
-  const by = (filter: string) => [...dropped.values()].some((drop) => drop.filter === filter);
+function refusedBecause({ dropped }: PoolFacts, request: RequestInfo): [DecisionRecord['reason'], Refusal] {
+  const by = (name: string) => dropped.some(({ filter }) => filter === name);
   if (by('saturation')) return ['all_saturated', refusal('all_saturated', `every instance of pool ${request.pool} is full`)];
   if (by('context')) {
     const message = `${request.promptTokens + request.generatedTokens} tokens do not fit any instance of pool ${request.pool}`;
     return ['too_long', refusal('context_length_exceeded', message)];
   }
   return ['no_candidate', refusal('no_instance', `no instance of pool ${request.pool} can take requests`)];
-}
-
-function recordOf(
-  candidates: readonly DecisionCandidate[],
-  view: ViewFacts,
-  { request, profile, nowMs, seed, routerId }: RoutingQuestion,
-  instanceId: string,
-  reason: DecisionRecord['reason'],
-): DecisionRecord {
-  const kept =
-    candidates.length <= recordedCandidatesMax
-      ? candidates
-      : [...candidates].sort((a, b) => b.total - a.total || (a.instanceId < b.instanceId ? -1 : 1)).slice(0, recordedCandidatesMax);
-  return {
-    meta: null,
-    requestId: request.requestId,
-    routerId,
-    atMs: nowMs,
-    viewVersion: view.version,
-    viewEpoch: view.epoch,
-    viewAgeMs: view.ageMs,
-    profile: profile.name,
-    seed,
-    candidates: kept,
-    instanceId,
-    reason,
-    request,
-    profileJson: profileJson(profile),
-    candidatesLeftOut: candidates.length - kept.length,
-  };
 }

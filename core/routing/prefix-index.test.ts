@@ -3,6 +3,15 @@ import { describe, expect, test } from 'vitest';
 import { PrefixIndex } from './prefix-index.ts';
 import { SessionIndex } from './session-index.ts';
 
+/** As prefixHashes makes them: hash k stands for blocks 0 to k. */
+function chained(...blocks: readonly number[]): number[] {
+  let hash = 1;
+  return blocks.map((block) => {
+    hash = hash * 31 + block;
+    return hash;
+  });
+}
+
 describe('prefix index', () => {
   test('counts the leading hashes that an instance has', () => {
     const index = new PrefixIndex();
@@ -14,18 +23,32 @@ describe('prefix index', () => {
         ['b', 1],
       ]),
     );
-    expect(index.match([2, 3])).toEqual(new Map([['a', 2]]));
     expect(index.match([])).toEqual(new Map());
   });
 
-  test('a hash in the middle without those before it is no hit', () => {
-    const index = new PrefixIndex();
-    index.add('a', [2]);
-    expect(index.match([1, 2])).toEqual(new Map());
+  test('a hash in the middle tells of all blocks before it, which may be forgotten by themselves', () => {
+    const index = new PrefixIndex({ maxEntries: 100, maxPerInstance: 100, maxHolders: 2 });
+    const system = chained(7);
+    index.add('a', chained(7, 1, 2));
+    for (const instance of ['b', 'c', 'd']) index.add(instance, system);
+    expect(index.match(system)).toEqual(
+      new Map([
+        ['c', 1],
+        ['d', 1],
+      ]),
+    );
+    expect(index.match(chained(7, 1, 2, 3)).get('a')).toBe(3);
+  });
+
+  test('of a block that all share, looking costs no more than its remembered holders', () => {
+    const index = new PrefixIndex({ maxEntries: 100_000, maxPerInstance: 1_000, maxHolders: 8 });
+    for (let instance = 0; instance < 2_000; instance++) index.add(`i${instance}`, chained(1, 2, 3));
+    expect(index.entries).toBe(24);
+    expect([...index.match(chained(1, 2, 3)).keys()]).toEqual(Array.from({ length: 8 }, (_, k) => `i${1_992 + k}`));
   });
 
   test('forgets the least recently used, and the end of a chain before its start', () => {
-    const index = new PrefixIndex({ maxEntries: 100, maxPerInstance: 3 });
+    const index = new PrefixIndex({ maxEntries: 100, maxPerInstance: 3, maxHolders: 64 });
     index.add('a', [1, 2]);
     index.add('a', [5, 6]);
     expect(index.match([1, 2]).get('a')).toBe(1);
@@ -47,10 +70,13 @@ describe('prefix index', () => {
   });
 
   test('never holds more than its limits, and never claims more than was sent', () => {
-    const use = fc.record({ instance: fc.constantFrom('a', 'b', 'c', 'd'), hashes: fc.array(fc.nat({ max: 20 }), { maxLength: 8 }) });
+    const use = fc.record({
+      instance: fc.constantFrom('a', 'b', 'c', 'd'),
+      hashes: fc.array(fc.nat({ max: 2 }), { maxLength: 5 }).map((blocks) => chained(...blocks)),
+    });
     fc.assert(
       fc.property(fc.array(use, { maxLength: 80 }), (uses) => {
-        const index = new PrefixIndex({ maxEntries: 16, maxPerInstance: 6 });
+        const index = new PrefixIndex({ maxEntries: 16, maxPerInstance: 6, maxHolders: 3 });
         const sent = new Map<string, Set<number>>();
         for (const { instance, hashes } of uses) {
           index.add(instance, hashes);

@@ -1,20 +1,27 @@
 // Which instances have probably cached which prefixes: remembered from where requests were sent, not reported by
 // engines, so it may be wrong in both directions. Bounded: each instance keeps its most recently used hashes, and the
-// share of each shrinks when there are many instances, so that all together never exceed `maxEntries`.
+// share of each shrinks when there are many instances, so that all together never exceed `maxEntries`. A hash that many
+// share (a system prompt) remembers the `maxHolders` that used it last: where nearly all have it, it decides nothing, and
+// looking all of them up would cost more than the rest of a decision.
+//
+// Hashes are chained: where the hash of block k was sent, all blocks up to k were.
 
 export interface PrefixIndexLimits {
   /** (instance, hash) pairs in all. 100 bytes each, roughly. */
   readonly maxEntries: number;
   /** Hashes per instance: about what its cache holds. */
   readonly maxPerInstance: number;
+  /** Instances per hash. */
+  readonly maxHolders: number;
 }
 
-export const defaultPrefixIndexLimits: PrefixIndexLimits = { maxEntries: 262_144, maxPerInstance: 16_384 };
+export const defaultPrefixIndexLimits: PrefixIndexLimits = { maxEntries: 262_144, maxPerInstance: 16_384, maxHolders: 64 };
 
 export class PrefixIndex {
   readonly #limits: PrefixIndexLimits;
   /** Per instance its hashes, least recently used first. */
   readonly #recent = new Map<string, Set<number>>();
+  /** Per hash the instances, least recently used first. */
   readonly #holders = new Map<number, Set<string>>();
   #entries = 0;
 
@@ -33,23 +40,16 @@ export class PrefixIndex {
       recent = new Set();
       this.#recent.set(instanceId, recent);
     }
-    // Longest first, so that the shortest prefix is the last to be forgotten: without it the longer ones are never found.
+    // Longest first, so that the shortest prefix, which most requests share, is the last to be forgotten.
     for (let k = hashes.length - 1; k >= 0; k--) this.#touch(instanceId, recent, hashes[k]!);
     this.#shrink(instanceId, recent);
   }
 
-  /** How many of the leading hashes each instance has; instances that have none are absent. */
+  /** How many of the leading blocks each instance has; instances that have none are absent. At most blocks x `maxHolders` steps. */
   match(hashes: readonly number[]): Map<string, number> {
     const matched = new Map<string, number>();
-    for (let k = 0; k < hashes.length; k++) {
-      const holders = this.#holders.get(hashes[k]!);
-      let any = false;
-      for (const instanceId of holders ?? []) {
-        if ((matched.get(instanceId) ?? 0) !== k) continue;
-        matched.set(instanceId, k + 1);
-        any = true;
-      }
-      if (!any) break;
+    for (let k = hashes.length - 1; k >= 0; k--) {
+      for (const instanceId of this.#holders.get(hashes[k]!) ?? []) if (!matched.has(instanceId)) matched.set(instanceId, k + 1);
     }
     return matched;
   }
@@ -66,15 +66,19 @@ export class PrefixIndex {
   }
 
   #touch(instanceId: string, recent: Set<number>, hash: number): void {
-    if (recent.delete(hash)) {
-      recent.add(hash);
-      return;
+    let holders = this.#holders.get(hash);
+    if (!holders) {
+      holders = new Set();
+      this.#holders.set(hash, holders);
     }
+    if (recent.delete(hash)) holders.delete(instanceId);
+    else this.#entries += 1;
     recent.add(hash);
-    const holders = this.#holders.get(hash);
-    if (holders) holders.add(instanceId);
-    else this.#holders.set(hash, new Set([instanceId]));
-    this.#entries += 1;
+    holders.add(instanceId);
+    if (holders.size <= this.#limits.maxHolders) return;
+    const [oldest] = holders;
+    this.#recent.get(oldest!)?.delete(hash);
+    this.#removeHolder(oldest!, hash);
   }
 
   #shrink(instanceId: string, recent: Set<number>): void {

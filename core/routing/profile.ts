@@ -31,8 +31,18 @@ export const defaultProfile: RoutingProfile = {
   affinityHalfTokens: 128,
 };
 
-/** Always the same text for the same profile. */
+/** Always the same text for the same profile. Made once per profile object: every record carries it. */
 export function profileJson(profile: RoutingProfile): string {
+  const known = texts.get(profile);
+  if (known !== undefined) return known;
+  const text = textOf(profile);
+  texts.set(profile, text);
+  return text;
+}
+
+const texts = new WeakMap<RoutingProfile, string>();
+
+function textOf(profile: RoutingProfile): string {
   return JSON.stringify({
     name: profile.name,
     weights: Object.fromEntries(scorerNames.map((name) => [name, profile.weights[name]])),

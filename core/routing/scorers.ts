@@ -1,52 +1,67 @@
 // Scorers give each kept candidate 0 to 1, 1 being best. Only + - * / and comparisons, so that a replay on another
-// machine gives the same bits.
-import type { CandidateInput, RequestInfo } from '../../proto/gen/messages.ts';
-import { blocksWanted, type Candidate, freeBlocksAfterDemand, sequencesOn } from './candidate.ts';
+// machine gives the same bits. Each walks the rows by itself: one call per instance would cost more than its arithmetic.
+import { blocksOf } from './candidate.ts';
+import type { PoolTable, RequestHints } from './fleet-table.ts';
 import { prefixBlockBytes } from './prefix-hash.ts';
 import type { RoutingProfile, ScorerName } from './profile.ts';
 
 export interface ScoreQuestion {
-  readonly request: RequestInfo;
   readonly profile: RoutingProfile;
+  /** Tokens to compute for the request. */
+  readonly tokens: number;
+  /** Prefix hashes of the request. */
+  readonly hashes: number;
+  readonly hints: RequestHints;
   /** Fewest and most sequences on any kept candidate. */
   readonly leastSequences: number;
   readonly mostSequences: number;
 }
 
-export type Scorer = (question: ScoreQuestion, candidate: Candidate) => number;
+/** Writes the value of each of `rows` to `values`, by row; what it leaves in other rows means nothing. */
+export type Scorer = (question: ScoreQuestion, table: PoolTable, rows: Int32Array, values: Float64Array) => void;
 
-export const scorers: Readonly<Record<ScorerName, Scorer>> = {
-  /** 1 on the least loaded, 0 on the most loaded; small differences in a balanced pool stay small. */
-  queue: ({ profile, leastSequences, mostSequences }, { input }) => {
-    const range = Math.max(mostSequences - leastSequences, profile.loadSpan, 1);
-    return 1 - (sequencesOn(input) - leastSequences) / range;
-  },
+export const scorers: Readonly<Record<ScorerName, Scorer>> = { queue, kvHeadroom, prefix, session };
 
-  /** Freeness in steps with this request there and all queued demand counted: s / (s + half). */
-  kvHeadroom: ({ request, profile }, { input }) => {
-    const steps = freenessSteps(input, blocksWanted(request, input.blockTokens));
-    return steps <= 0 ? 0 : steps / (steps + profile.headroomHalfSteps);
-  },
-
-  /** Share of the prompt that is probably cached, less for short hits, and faded by load. */
-  prefix: (question, { input }) => {
-    const { request, profile } = question;
-    if (input.prefixBlocks === 0) return 0;
-    const share = input.prefixBlocks / Math.max(1, request.prefixHashes.length);
-    const tokens = (input.prefixBlocks * prefixBlockBytes) / 4;
-    return share * (tokens / (tokens + profile.affinityHalfTokens)) * fade(question, input);
-  },
-
-  /** 1 where the session was last, faded by load. */
-  session: (question, { input }) => (input.session ? fade(question, input) : 0),
-};
-
-/** 1 on the least loaded instance, 0 from `loadSpan` sequences above it: affinity never builds a hot spot taller than that. */
-function fade({ profile, leastSequences }: ScoreQuestion, input: CandidateInput): number {
-  return Math.max(0, 1 - (sequencesOn(input) - leastSequences) / Math.max(1, profile.loadSpan));
+/** 1 on the least loaded, 0 on the most loaded; small differences in a balanced pool stay small. */
+function queue({ profile, leastSequences, mostSequences }: ScoreQuestion, { sequences }: PoolTable, rows: Int32Array, values: Float64Array): void {
+  const range = Math.max(mostSequences - leastSequences, profile.loadSpan, 1);
+  for (let k = 0; k < rows.length; k++) {
+    const row = rows[k]!;
+    values[row] = 1 - (sequences[row]! - leastSequences) / range;
+  }
 }
 
-/** Decode steps that every sequence there could still take if one more with `extraBlocks` came. Negative when overcommitted. */
-function freenessSteps(input: CandidateInput, extraBlocks: number): number {
-  return ((freeBlocksAfterDemand(input) - extraBlocks) * input.blockTokens) / (sequencesOn(input) + 1);
+/** Freeness in steps with this request there and all queued demand counted: s / (s + half). */
+function kvHeadroom({ tokens, profile }: ScoreQuestion, table: PoolTable, rows: Int32Array, values: Float64Array): void {
+  const { sequences, freeAfterDemand, numbers } = table;
+  const half = profile.headroomHalfSteps;
+  for (let k = 0; k < rows.length; k++) {
+    const row = rows[k]!;
+    const blockTokens = numbers.blockTokens[row]!;
+    const free = freeAfterDemand[row]! - blocksOf(tokens, blockTokens);
+    const steps = (free * blockTokens) / (sequences[row]! + 1);
+    values[row] = steps <= 0 ? 0 : steps / (steps + half);
+  }
+}
+
+/** Share of the prompt that is probably cached, less for short hits, and faded by load. */
+function prefix(question: ScoreQuestion, table: PoolTable, _rows: Int32Array, values: Float64Array): void {
+  const { hashes, hints, profile } = question;
+  values.fill(0);
+  for (const [row, blocks] of hints.prefixBlocks) {
+    const tokens = (blocks * prefixBlockBytes) / 4;
+    values[row] = (blocks / Math.max(1, hashes)) * (tokens / (tokens + profile.affinityHalfTokens)) * fade(question, table, row);
+  }
+}
+
+/** 1 where the session was last, faded by load. */
+function session(question: ScoreQuestion, table: PoolTable, _rows: Int32Array, values: Float64Array): void {
+  values.fill(0);
+  const { sessionRow } = question.hints;
+  if (sessionRow >= 0) values[sessionRow] = fade(question, table, sessionRow);
+}
+
+/** 1 on the least loaded instance, 0 from `loadSpan` sequences above it: affinity never builds a hot spot taller than that. */
+function fade({ profile, leastSequences }: ScoreQuestion, { sequences }: PoolTable, row: number): number {
+  return Math.max(0, 1 - (sequences[row]! - leastSequences) / Math.max(1, profile.loadSpan));
 }

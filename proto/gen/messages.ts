@@ -209,6 +209,7 @@ export interface DecisionRecord {
   request?: RequestInfo | null;
   profileJson: string;
   candidatesLeftOut: number;
+  pool?: PoolFacts | null;
 }
 export const DecisionRecord: Codec<DecisionRecord> = codec('DecisionRecord', switchyard.routing.v1.DecisionRecord);
 
@@ -246,6 +247,13 @@ export interface DropReservationCommand {
   reservationId: string;
 }
 export const DropReservationCommand: Codec<DropReservationCommand> = codec('DropReservationCommand', switchyard.engine.v1.DropReservationCommand);
+
+/** switchyard.routing.v1.DroppedBy */
+export interface DroppedBy {
+  filter: string;
+  candidates: number;
+}
+export const DroppedBy: Codec<DroppedBy> = codec('DroppedBy', switchyard.routing.v1.DroppedBy);
 
 /** switchyard.fleet.v1.FleetQuery */
 export interface FleetQuery {
@@ -559,6 +567,16 @@ export interface OpenStream {
 }
 export const OpenStream: Codec<OpenStream> = codec('OpenStream', switchyard.engine.v1.OpenStream);
 
+/** switchyard.routing.v1.PoolFacts */
+export interface PoolFacts {
+  suspectsAllowed: boolean;
+  avoidedAllowed: boolean;
+  leastSequences: number;
+  mostSequences: number;
+  dropped: readonly DroppedBy[];
+}
+export const PoolFacts: Codec<PoolFacts> = codec('PoolFacts', switchyard.routing.v1.PoolFacts);
+
 /** switchyard.scaling.v1.PoolStatus */
 export interface PoolStatus {
   pool: string;
@@ -748,6 +766,7 @@ export interface ReserveReply {
   refusal?: Refusal | null;
   kvAddress: string;
   transferToken: string;
+  address: string;
 }
 export const ReserveReply: Codec<ReserveReply> = codec('ReserveReply', switchyard.engine.v1.ReserveReply);
 

@@ -2154,6 +2154,7 @@ export const switchyard = $root.switchyard = (() => {
                 ReserveReply.prototype.refusal = null;
                 ReserveReply.prototype.kvAddress = "";
                 ReserveReply.prototype.transferToken = "";
+                ReserveReply.prototype.address = "";
 
                 ReserveReply.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -2170,6 +2171,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(26).string(message.kvAddress);
                     if (message.transferToken != null && $Object.hasOwnProperty.call(message, "transferToken") && message.transferToken !== "")
                         writer.uint32(34).string(message.transferToken);
+                    if (message.address != null && $Object.hasOwnProperty.call(message, "address") && message.address !== "")
+                        writer.uint32(42).string(message.address);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2233,6 +2236,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.transferToken;
                                 continue;
                             }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.address = value;
+                                else
+                                    delete message.address;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2276,6 +2288,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.transferToken != null)
                         if (typeof object.transferToken !== "string" || object.transferToken.length)
                             message.transferToken = $String(object.transferToken);
+                    if (object.address != null)
+                        if (typeof object.address !== "string" || object.address.length)
+                            message.address = $String(object.address);
                     return message;
                 };
 
@@ -2292,6 +2307,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.refusal = null;
                         object.kvAddress = "";
                         object.transferToken = "";
+                        object.address = "";
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -2301,6 +2317,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.kvAddress = message.kvAddress;
                     if (message.transferToken != null && $Object.hasOwnProperty.call(message, "transferToken"))
                         object.transferToken = message.transferToken;
+                    if (message.address != null && $Object.hasOwnProperty.call(message, "address"))
+                        object.address = message.address;
                     return object;
                 };
 
@@ -17224,6 +17242,7 @@ export const switchyard = $root.switchyard = (() => {
                 DecisionRecord.prototype.request = null;
                 DecisionRecord.prototype.profileJson = "";
                 DecisionRecord.prototype.candidatesLeftOut = 0;
+                DecisionRecord.prototype.pool = null;
 
                 DecisionRecord.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -17263,6 +17282,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(114).string(message.profileJson);
                     if (message.candidatesLeftOut != null && $Object.hasOwnProperty.call(message, "candidatesLeftOut") && message.candidatesLeftOut !== 0)
                         writer.uint32(120).uint32(message.candidatesLeftOut);
+                    if (message.pool != null && $Object.hasOwnProperty.call(message, "pool"))
+                        $root.switchyard.routing.v1.PoolFacts.encode(message.pool, writer.uint32(130).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -17424,6 +17445,12 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.candidatesLeftOut;
                                 continue;
                             }
+                        case 16: {
+                                if (wireType !== 2)
+                                    break;
+                                message.pool = $root.switchyard.routing.v1.PoolFacts.decode(reader, reader.size(), $undefined, _depth + 1, message.pool);
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -17507,6 +17534,11 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.candidatesLeftOut != null)
                         if ($Number(object.candidatesLeftOut) !== 0)
                             message.candidatesLeftOut = object.candidatesLeftOut >>> 0;
+                    if (object.pool != null) {
+                        if (!$util.isObject(object.pool))
+                            throw $TypeError(".switchyard.routing.v1.DecisionRecord.pool: object expected");
+                        message.pool = $root.switchyard.routing.v1.PoolFacts.fromObject(object.pool, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -17535,6 +17567,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.request = null;
                         object.profileJson = "";
                         object.candidatesLeftOut = 0;
+                        object.pool = null;
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -17569,6 +17602,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.profileJson = message.profileJson;
                     if (message.candidatesLeftOut != null && $Object.hasOwnProperty.call(message, "candidatesLeftOut"))
                         object.candidatesLeftOut = message.candidatesLeftOut;
+                    if (message.pool != null && $Object.hasOwnProperty.call(message, "pool"))
+                        object.pool = $root.switchyard.routing.v1.PoolFacts.toObject(message.pool, options, _depth + 1);
                     return object;
                 };
 
@@ -17577,6 +17612,344 @@ export const switchyard = $root.switchyard = (() => {
                 };
 
                 return DecisionRecord;
+            })();
+
+            v1.PoolFacts = (function() {
+
+                const PoolFacts = function (properties) {
+                    this.dropped = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                PoolFacts.prototype.suspectsAllowed = false;
+                PoolFacts.prototype.avoidedAllowed = false;
+                PoolFacts.prototype.leastSequences = 0;
+                PoolFacts.prototype.mostSequences = 0;
+                PoolFacts.prototype.dropped = $util.emptyArray;
+
+                PoolFacts.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.suspectsAllowed != null && $Object.hasOwnProperty.call(message, "suspectsAllowed") && message.suspectsAllowed !== false)
+                        writer.uint32(8).bool(message.suspectsAllowed);
+                    if (message.avoidedAllowed != null && $Object.hasOwnProperty.call(message, "avoidedAllowed") && message.avoidedAllowed !== false)
+                        writer.uint32(16).bool(message.avoidedAllowed);
+                    if (message.leastSequences != null && $Object.hasOwnProperty.call(message, "leastSequences") && message.leastSequences !== 0)
+                        writer.uint32(24).uint32(message.leastSequences);
+                    if (message.mostSequences != null && $Object.hasOwnProperty.call(message, "mostSequences") && message.mostSequences !== 0)
+                        writer.uint32(32).uint32(message.mostSequences);
+                    if (message.dropped != null && message.dropped.length)
+                        for (let i = 0; i < message.dropped.length; ++i)
+                            $root.switchyard.routing.v1.DroppedBy.encode(message.dropped[i], writer.uint32(42).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                PoolFacts.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.routing.v1.PoolFacts();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.suspectsAllowed = value;
+                                else
+                                    delete message.suspectsAllowed;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.avoidedAllowed = value;
+                                else
+                                    delete message.avoidedAllowed;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.leastSequences = value;
+                                else
+                                    delete message.leastSequences;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.mostSequences = value;
+                                else
+                                    delete message.mostSequences;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.dropped && message.dropped.length))
+                                    message.dropped = [];
+                                message.dropped.push($root.switchyard.routing.v1.DroppedBy.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                PoolFacts.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.routing.v1.PoolFacts)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.routing.v1.PoolFacts: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.routing.v1.PoolFacts();
+                    if (object.suspectsAllowed != null)
+                        if (object.suspectsAllowed)
+                            message.suspectsAllowed = $Boolean(object.suspectsAllowed);
+                    if (object.avoidedAllowed != null)
+                        if (object.avoidedAllowed)
+                            message.avoidedAllowed = $Boolean(object.avoidedAllowed);
+                    if (object.leastSequences != null)
+                        if ($Number(object.leastSequences) !== 0)
+                            message.leastSequences = object.leastSequences >>> 0;
+                    if (object.mostSequences != null)
+                        if ($Number(object.mostSequences) !== 0)
+                            message.mostSequences = object.mostSequences >>> 0;
+                    if (object.dropped) {
+                        if (!$Array.isArray(object.dropped))
+                            throw $TypeError(".switchyard.routing.v1.PoolFacts.dropped: array expected");
+                        message.dropped = $Array(object.dropped.length);
+                        for (let i = 0; i < object.dropped.length; ++i) {
+                            if (!$util.isObject(object.dropped[i]))
+                                throw $TypeError(".switchyard.routing.v1.PoolFacts.dropped: object expected");
+                            message.dropped[i] = $root.switchyard.routing.v1.DroppedBy.fromObject(object.dropped[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                PoolFacts.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.dropped = [];
+                    if (options.defaults) {
+                        object.suspectsAllowed = false;
+                        object.avoidedAllowed = false;
+                        object.leastSequences = 0;
+                        object.mostSequences = 0;
+                    }
+                    if (message.suspectsAllowed != null && $Object.hasOwnProperty.call(message, "suspectsAllowed"))
+                        object.suspectsAllowed = message.suspectsAllowed;
+                    if (message.avoidedAllowed != null && $Object.hasOwnProperty.call(message, "avoidedAllowed"))
+                        object.avoidedAllowed = message.avoidedAllowed;
+                    if (message.leastSequences != null && $Object.hasOwnProperty.call(message, "leastSequences"))
+                        object.leastSequences = message.leastSequences;
+                    if (message.mostSequences != null && $Object.hasOwnProperty.call(message, "mostSequences"))
+                        object.mostSequences = message.mostSequences;
+                    if (message.dropped && message.dropped.length) {
+                        object.dropped = $Array(message.dropped.length);
+                        for (let j = 0; j < message.dropped.length; ++j)
+                            object.dropped[j] = $root.switchyard.routing.v1.DroppedBy.toObject(message.dropped[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                PoolFacts.prototype.toJSON = function() {
+                    return PoolFacts.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return PoolFacts;
+            })();
+
+            v1.DroppedBy = (function() {
+
+                const DroppedBy = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                DroppedBy.prototype.filter = "";
+                DroppedBy.prototype.candidates = 0;
+
+                DroppedBy.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.filter != null && $Object.hasOwnProperty.call(message, "filter") && message.filter !== "")
+                        writer.uint32(10).string(message.filter);
+                    if (message.candidates != null && $Object.hasOwnProperty.call(message, "candidates") && message.candidates !== 0)
+                        writer.uint32(16).uint32(message.candidates);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                DroppedBy.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.routing.v1.DroppedBy();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.filter = value;
+                                else
+                                    delete message.filter;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.candidates = value;
+                                else
+                                    delete message.candidates;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                DroppedBy.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.routing.v1.DroppedBy)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.routing.v1.DroppedBy: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.routing.v1.DroppedBy();
+                    if (object.filter != null)
+                        if (typeof object.filter !== "string" || object.filter.length)
+                            message.filter = $String(object.filter);
+                    if (object.candidates != null)
+                        if ($Number(object.candidates) !== 0)
+                            message.candidates = object.candidates >>> 0;
+                    return message;
+                };
+
+                DroppedBy.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.filter = "";
+                        object.candidates = 0;
+                    }
+                    if (message.filter != null && $Object.hasOwnProperty.call(message, "filter"))
+                        object.filter = message.filter;
+                    if (message.candidates != null && $Object.hasOwnProperty.call(message, "candidates"))
+                        object.candidates = message.candidates;
+                    return object;
+                };
+
+                DroppedBy.prototype.toJSON = function() {
+                    return DroppedBy.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return DroppedBy;
             })();
 
             return v1;

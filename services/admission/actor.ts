@@ -2,7 +2,7 @@
 // same messages at the same times give the same effects.
 import { noDrain } from '../../core/admission/drain-rate.ts';
 import { AdmissionQueue, type QueueLimits } from '../../core/admission/queue.ts';
-import { InFlightAccount } from '../../core/routing/account.ts';
+import { FleetLoad } from '../../core/routing/fleet-load.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
 import { asked, done, left, reserved } from './asking.ts';
 import type { AdmissionConfig } from './config.ts';
@@ -38,8 +38,8 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     pool,
     config,
     ownerEpoch: undefined,
-    view: undefined,
-    account: new InFlightAccount(),
+    fleet: new FleetLoad(),
+    capacity: undefined,
     queue: new AdmissionQueue(queueLimits(config)),
     entries: new Map(),
     parked: new Map(),
@@ -49,7 +49,6 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     dispatchAtMs: nowMs,
     routeFailures: 0,
     drainRate: noDrain(nowMs),
-    saturation: 0,
     told: { classes: [], version: 0, atMs: nowMs, lookAtMs: undefined },
     sweepAtMs: nowMs,
     wakeAtMs: undefined,
@@ -82,12 +81,11 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       done(turn, message.requestId);
       break;
     case 'view':
-      state.view = message.view;
-      state.account.reconcile(message.view, nowMs);
+      state.fleet.takeView(message.view, nowMs);
       state.queue.allReady();
       break;
     case 'booked':
-      state.account.book(message.booking);
+      state.fleet.account.book(message.booking);
       break;
     case 'gained':
       gainQueue(turn, message.epoch);
@@ -100,6 +98,7 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       break;
     case 'configure':
       state.config = message.config;
+      state.capacity = undefined;
       state.queue.configure(queueLimits(message.config));
       break;
     case 'wake':

@@ -3,6 +3,7 @@
 import { retryAfterMs } from '../../core/admission/drain-rate.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { isContinuation } from '../../core/routing/candidate.ts';
+import { healthCodes } from '../../core/routing/fleet-table.ts';
 import type { Assignment, Refusal, RequestInfo } from '../../proto/gen/messages.ts';
 import { answer, answerQueued, end, enqueue, refuse, waited } from './entries.ts';
 import type { Entry, PoolMessage, PoolState, Turn } from './pool-state.ts';
@@ -51,8 +52,8 @@ function answerAssigned(turn: Turn, ask: number, request: RequestInfo, entry: En
 }
 
 function isAlive(state: PoolState, instanceId: string): boolean {
-  const instance = state.view?.instances.find(({ status }) => status?.instanceId === instanceId);
-  return instance !== undefined && instance.health !== 'dead';
+  const place = state.fleet.placeOf(instanceId);
+  return place !== undefined && healthCodes[place.table.health[place.row]!] !== 'dead';
 }
 
 /** Undefined: there is room to remember it, and time left to wait. A continuation is always let in: it was running. */
@@ -73,7 +74,7 @@ function askedAgain(state: PoolState, entry: Entry, request: RequestInfo): Entry
   const { requestId } = request;
   const { reserved, limits } = entry;
   if (entry.assignment) {
-    state.account.forget(requestId);
+    state.fleet.account.forget(requestId);
     return { ...newEntry(request, entry.admittedAtMs), reserved, limits };
   }
   if (request.epoch < entry.request.epoch) return entry;
@@ -116,13 +117,13 @@ export function reserved(turn: Turn, { request, held, limits, refusal: no }: Ext
 
 /** The client left before it got a place. May come before the question itself. */
 export function left(turn: Turn, requestId: string): void {
-  turn.state.account.done(requestId, turn.nowMs);
+  turn.state.fleet.account.done(requestId, turn.nowMs);
   end(turn, requestId, 'left', refusal('client_left', 'the client left the queue'));
 }
 
 /** The request has ended, wherever it was; the ledger is settled from the recorded event. */
 export function done(turn: Turn, requestId: string): void {
-  turn.state.account.done(requestId, turn.nowMs);
+  turn.state.fleet.account.done(requestId, turn.nowMs);
   const entry = turn.state.entries.get(requestId);
   if (entry) entry.reserved = false;
   end(turn, requestId, 'left', refusal('cancelled', 'the request has ended'));

@@ -1,12 +1,12 @@
 // From the queue to the router and back. One batch at a time; what the router cannot place goes back to where it was.
-import { poolCapacity } from '../../core/admission/capacity.ts';
+import { type PoolCapacity, poolCapacity } from '../../core/admission/capacity.ts';
 import { codes } from '../../core/errors/codes.ts';
 import { fromRefusal, refusal } from '../../core/errors/switchyard-error.ts';
 import { blocksWanted } from '../../core/routing/candidate.ts';
 import type { RouteResult } from '../../proto/gen/messages.ts';
 import { assign, itemOf, refuse } from './entries.ts';
 import { loseQueue } from './owning.ts';
-import type { Entry, PoolMessage, Turn } from './pool-state.ts';
+import type { Entry, PoolMessage, PoolState, Turn } from './pool-state.ts';
 
 /** Longest pause between two tries when no router answers. */
 const longestBackOffMs = 1_000;
@@ -15,8 +15,7 @@ const longestBackOffMs = 1_000;
 export function dispatch(turn: Turn): void {
   const { state, nowMs, effects } = turn;
   if (state.ownerEpoch === undefined || state.batch || state.queue.size === 0 || nowMs < state.dispatchAtMs) return;
-  const capacity = poolCapacity(state.view, state.account, state.pool, state.config.allowedWaiting);
-  state.saturation = capacity.saturation;
+  const capacity = capacityOf(state);
   if (capacity.instances === 0) return;
   const taken = state.queue.take(capacity.room, state.config.maxBatch, nowMs);
   if (taken.length === 0) return;
@@ -28,6 +27,15 @@ export function dispatch(turn: Turn): void {
   state.batches += 1;
   state.batch = { id: state.batches, requestIds: requests.map(({ requestId }) => requestId) };
   effects.push({ type: 'route', batch: state.batches, epoch: state.ownerEpoch, requests });
+}
+
+/** Room in the pool now. */
+export function capacityOf(state: PoolState): PoolCapacity {
+  const table = state.fleet.pool(state.pool);
+  if (state.capacity?.of !== table || state.capacity.version !== table.version) {
+    state.capacity = { of: table, version: table.version, value: poolCapacity(table, state.config.allowedWaiting) };
+  }
+  return state.capacity.value;
 }
 
 export function routed(turn: Turn, { batch, results }: Extract<PoolMessage, { type: 'routed' }>): void {
@@ -79,6 +87,6 @@ function putBack(turn: Turn, entry: Entry, notBeforeMs: number): void {
 }
 
 function blocksOf({ state }: Turn, { request }: Entry, { assignment }: RouteResult): number {
-  const instance = state.view?.instances.find(({ status }) => status?.instanceId === assignment?.instanceId);
-  return blocksWanted(request, instance?.status?.blockTokens ?? 16);
+  const place = state.fleet.placeOf(assignment!.instanceId);
+  return blocksWanted(request, place?.table.numbers.blockTokens[place.row] ?? 16);
 }

@@ -1,10 +1,13 @@
 // The state of one pool's queue actor, its messages and its effects. The state is changed in place by the step that
 // owns it: it holds thousands of requests, and a copy per message would cost more than everything else.
 
+import type { PoolCapacity } from '../../core/admission/capacity.ts';
 import type { DrainRate } from '../../core/admission/drain-rate.ts';
 import type { AdmissionQueue } from '../../core/admission/queue.ts';
 import type { Code } from '../../core/errors/codes.ts';
-import type { InFlightAccount, InFlightBooking } from '../../core/routing/account.ts';
+import type { InFlightBooking } from '../../core/routing/account.ts';
+import type { FleetLoad } from '../../core/routing/fleet-load.ts';
+import type { PoolTable } from '../../core/routing/fleet-table.ts';
 import type {
   AdmitReply,
   Assignment,
@@ -36,8 +39,10 @@ export interface PoolState {
   config: AdmissionConfig;
   /** Undefined: another one owns the queue. */
   ownerEpoch: number | undefined;
-  view: FleetView | undefined;
-  readonly account: InFlightAccount;
+  /** The pool's instances and what is in flight on them. */
+  readonly fleet: FleetLoad;
+  /** As worked out last: it costs a walk over all instances, and most messages change nothing in it. */
+  capacity: { readonly of: PoolTable; readonly version: number; readonly value: PoolCapacity } | undefined;
   readonly queue: AdmissionQueue;
   /** By request id. Bounded by `maxEntries`: more are refused. */
   readonly entries: Map<string, Entry>;
@@ -52,7 +57,6 @@ export interface PoolState {
   dispatchAtMs: number;
   routeFailures: number;
   drainRate: DrainRate;
-  saturation: number;
   /** The queue as it was told last, and when it is looked at again. */
   readonly told: { classes: readonly QueuedClass[]; version: number; atMs: number; lookAtMs: number | undefined };
   sweepAtMs: number;
@@ -66,6 +70,7 @@ export type PoolMessage =
   /** Somebody announced that it owns the queue. */
   | { readonly type: 'owner'; readonly epoch: number }
   | { readonly type: 'configure'; readonly config: AdmissionConfig }
+  /** The fleet, or the pool's part of it. */
   | { readonly type: 'view'; readonly view: FleetView }
   /** A router has placed a request, for whichever owner. */
   | { readonly type: 'booked'; readonly booking: InFlightBooking }

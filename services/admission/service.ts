@@ -115,7 +115,10 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   }
 
   function viewChanged(view: FleetView): void {
-    for (const pool of pools) tell(pool, { type: 'view', view });
+    for (const pool of pools) {
+      const instances = view.instances.filter(({ status }) => status?.pool === pool);
+      tell(pool, { type: 'view', view: { ...view, instances } });
+    }
   }
 
   function forPool(pool: string, message: PoolMessage): void {

@@ -1,10 +1,10 @@
 // Tells what waits in the queue: while anything waits it is looked at every `statusMs` and told when it differs, and it
 // is told every `heartbeatMs` in any case, so that a lost message is soon repaired. Sampled, so that a request which is
 // placed at once is no news.
-import { poolCapacity } from '../../core/admission/capacity.ts';
 import { drained } from '../../core/admission/drain-rate.ts';
 import { queuedClasses, sameQueue } from '../../core/admission/queue-status.ts';
 import type { RequestInfo } from '../../proto/gen/messages.ts';
+import { capacityOf } from './dispatching.ts';
 import type { PoolState, Turn } from './pool-state.ts';
 
 /** Called after every message. */
@@ -17,7 +17,6 @@ export function tellStatus({ state, nowMs, effects }: Turn): void {
   const blockTokens = blockTokensOf(state);
   const classes = queuedClasses(waitingRequests(state), blockTokens);
   if (nowMs < told.atMs + config.heartbeatMs && sameQueue(classes, told.classes)) return;
-  state.saturation = poolCapacity(state.view, state.account, pool, config.allowedWaiting).saturation;
   told.atMs = nowMs;
   told.version += 1;
   told.classes = classes;
@@ -31,7 +30,7 @@ export function tellStatus({ state, nowMs, effects }: Turn): void {
       classes,
       blockTokens,
       limit: config.maxQueued,
-      saturation: state.saturation,
+      saturation: capacityOf(state).saturation,
       drainedPerSecond: drained(state.drainRate, 0, nowMs).perMs * 1_000,
     },
   });
@@ -52,6 +51,6 @@ function* waitingRequests({ entries }: PoolState): Generator<RequestInfo> {
 }
 
 /** Block size of the first instance that has one: instances of a pool are alike. */
-function blockTokensOf({ view, pool }: PoolState): number {
-  return view?.instances.find(({ status }) => status?.pool === pool && status.blockTokens > 0)?.status?.blockTokens ?? 0;
+function blockTokensOf({ fleet, pool }: PoolState): number {
+  return fleet.pool(pool).numbers.blockTokens.find((blockTokens) => blockTokens > 0) ?? 0;
 }

@@ -4,9 +4,10 @@
 // The memory (account, prefix index, sessions) is large and changed in place by the step that owns it.
 
 import { refusal } from '../../core/errors/switchyard-error.ts';
-import { decideBatch, RoutingMemory } from '../../core/routing/batch.ts';
+import { decideBatch } from '../../core/routing/batch.ts';
 import type { Stage } from '../../core/routing/decide.ts';
 import type { RoutingProfile } from '../../core/routing/profile.ts';
+import { RoutingMemory } from '../../core/routing/routing-memory.ts';
 import { type Actor, assert } from '../../lib/actor/actor.ts';
 import type { Booking, DecisionRecord, FleetView, RequestInfo, RouteRequest, RouteResult } from '../../proto/gen/messages.ts';
 import type { RouterConfig } from './config.ts';
@@ -15,7 +16,6 @@ export interface RouterState {
   readonly routerId: string;
   readonly config: RouterConfig;
   readonly memory: RoutingMemory;
-  readonly view: FleetView | undefined;
   /** Newest epoch of each pool's queue owner. As many as there are pools. */
   readonly ownerEpochs: ReadonlyMap<string, number>;
 }
@@ -48,17 +48,17 @@ type Step = readonly [RouterState, readonly RouterEffect[]];
 export function routerActor(routerId: string, config: RouterConfig): Actor<RouterState, RouterMessage, RouterEffect> {
   return {
     kind: 'router',
-    start: () => ({ routerId, config, memory: memoryOf(config), view: undefined, ownerEpochs: new Map() }),
+    start: () => ({ routerId, config, memory: memoryOf(config), ownerEpochs: new Map() }),
     step(state, message, nowMs): Step {
       switch (message.type) {
         case 'view':
           state.memory.takeView(message.view, nowMs);
-          return [{ ...state, view: message.view }, []];
+          return [state, []];
         case 'booked':
           if (message.booking.routerId !== state.routerId) state.memory.place({ ...message.booking, atMs: nowMs });
           return [state, []];
         case 'done':
-          state.memory.account.done(message.requestId, nowMs);
+          state.memory.fleet.account.done(message.requestId, nowMs);
           return [state, []];
         case 'owner':
           return [withOwner(state, message.pool, message.epoch), []];
@@ -72,7 +72,7 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
     },
     wakeAt: () => undefined,
     assertValid({ memory, config: { maxBookings, prefixEntries } }) {
-      assert(memory.account.size <= maxBookings, 'no more bookings than allowed');
+      assert(memory.fleet.account.size <= maxBookings, 'no more bookings than allowed');
       assert(memory.prefixes.entries <= prefixEntries, 'no more prefixes than allowed');
     },
   };
@@ -81,7 +81,7 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
 function memoryOf(config: RouterConfig): RoutingMemory {
   return new RoutingMemory({
     account: { maxBookings: config.maxBookings, graceMs: config.graceMs, bookingTtlMs: 600_000 },
-    prefixes: { maxEntries: config.prefixEntries, maxPerInstance: config.prefixEntriesPerInstance },
+    prefixes: { maxEntries: config.prefixEntries, maxPerInstance: config.prefixEntriesPerInstance, maxHolders: config.prefixHolders },
     sessions: config.sessions,
   });
 }
@@ -97,15 +97,15 @@ function route(state: RouterState, message: Extract<RouterMessage, { type: 'rout
   const newest = state.ownerEpochs.get(pool) ?? 0;
   if (epoch < newest) return [state, [{ type: 'refuse', ask, pool, newest }]];
   const next = withOwner(state, pool, epoch);
-  const { view, memory, routerId, config } = next;
-  if (!view) {
+  const { memory, routerId, config } = next;
+  if (!memory.fleet.view) {
     const none = refusal('no_instance', 'this router has no fleet view yet', 500);
     return [next, [{ type: 'answer', ask, results: question.requests.map(({ requestId }) => ({ requestId, refusal: none })) }]];
   }
 
   const requests = question.requests.slice(0, config.maxBatch);
   const profile: RoutingProfile = config.profile;
-  const decisions = decideBatch(view, memory, { requests, profile, nowMs, seeds, routerId }, message.stageOf);
+  const decisions = decideBatch(memory, { requests, profile, nowMs, seeds, routerId }, message.stageOf);
   const effects: RouterEffect[] = [];
   const results = decisions.map(({ request, chosen, refusal: refused, record, placement }): RouteResult => {
     const { requestId } = request;

@@ -45,6 +45,7 @@ export const routerSchema = z.strictObject({
   maxBookings: z.int().min(100).max(10_000_000).default(50_000).describe('placements remembered until reports show them'),
   prefixEntries: z.int().min(1_000).max(100_000_000).default(262_144).describe('(instance, block) pairs in the prefix index, in all'),
   prefixEntriesPerInstance: z.int().min(100).max(10_000_000).default(16_384).describe('the same for one instance'),
+  prefixHolders: z.int().min(1).max(10_000).default(64).describe('instances remembered per prefix block: those that used it last'),
   sessions: z.int().min(100).max(10_000_000).default(50_000).describe('sessions remembered'),
   staleViewMs: z.int().min(100).max(600_000).default(3_000).describe('a fleet view older than this is used and counted, ms'),
   maxBatch: z.int().min(1).max(10_000).default(512).describe('requests in one batch; the rest of a larger one is to be asked again'),

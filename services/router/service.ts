@@ -73,11 +73,11 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
   const stopGauges = every(clock, 1_000, () => {
     const memory = state()?.memory;
     telemetry.gauge('switchyard_prefix_index_entries').set(memory?.prefixes.entries ?? 0);
-    telemetry.gauge('switchyard_routing_account_bookings').set(memory?.account.size ?? 0);
+    telemetry.gauge('switchyard_routing_account_bookings').set(memory?.fleet.account.size ?? 0);
   });
 
   return {
-    ready: () => (state()?.view ? true : 'no fleet view yet'),
+    ready: () => (state()?.memory.fleet.view ? true : 'no fleet view yet'),
     owns: () => [],
     reconfigure(changed) {
       config = changed;

@@ -1,8 +1,9 @@
 // A fleet around admission for its tests: tracker and engines are a table, routers decide with the real code.
 import { SwitchyardError } from '../../../core/errors/switchyard-error.ts';
-import { decideBatch, RoutingMemory } from '../../../core/routing/batch.ts';
+import { decideBatch } from '../../../core/routing/batch.ts';
 import { defaultProfile } from '../../../core/routing/profile.ts';
 import { anInstance, aSequence, aView } from '../../../core/routing/routing-fixtures.ts';
+import { RoutingMemory } from '../../../core/routing/routing-memory.ts';
 import type { VirtualClock } from '../../../lib/clock/virtual-clock.ts';
 import { booked, fleetChanged, requestDone, route } from '../../../lib/contracts.ts';
 import type { Subscription } from '../../../lib/ports/bus.ts';
@@ -10,7 +11,7 @@ import { type Cancel, every } from '../../../lib/ports/clock.ts';
 import type { Ports } from '../../../lib/ports/ports.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../../lib/run/memory-ports.ts';
 import type { Running } from '../../../lib/run/service.ts';
-import type { Assignment, FleetView, RequestInfo } from '../../../proto/gen/messages.ts';
+import type { Assignment, RequestInfo } from '../../../proto/gen/messages.ts';
 
 export interface Execution {
   readonly requestId: string;
@@ -99,17 +100,15 @@ export class TestRouter {
   readonly batches: { readonly epoch: number; readonly requests: readonly RequestInfo[] }[] = [];
   readonly #memory = new RoutingMemory();
   readonly #serving: Subscription;
-  #view: FleetView | undefined;
   #newestEpoch = 0;
 
   constructor(ports: Ports) {
     const { bus, clock, rng, identity } = ports;
     const profile = { ...defaultProfile, allowedWaiting: 0 };
     bus.subscribe(fleetChanged, [], (view) => {
-      this.#view = view;
       this.#memory.takeView(view, clock.now());
     });
-    bus.subscribe(requestDone, ['*'], ({ requestId }) => this.#memory.account.done(requestId, clock.now()));
+    bus.subscribe(requestDone, ['*'], ({ requestId }) => this.#memory.fleet.account.done(requestId, clock.now()));
     bus.subscribe(booked, [], (booking) => this.#memory.place(booking));
     this.#serving = bus.serve(
       route,
@@ -120,7 +119,7 @@ export class TestRouter {
         this.#newestEpoch = epoch;
         const nowMs = clock.now();
         const seeds = requests.map(() => rng.seed());
-        const decisions = decideBatch(this.#view!, this.#memory, { requests, profile, nowMs, seeds, routerId: identity.id });
+        const decisions = decideBatch(this.#memory, { requests, profile, nowMs, seeds, routerId: identity.id });
         for (const { placement, request } of decisions) {
           const { promptTokens, maxOutputTokens } = request;
           if (placement) bus.publish(booked, [], { ...placement, routerId: identity.id, pool, promptTokens, maxOutputTokens });

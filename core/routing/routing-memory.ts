@@ -1,0 +1,62 @@
+// What a router knows: the fleet with what is in flight, which prefixes and sessions are probably where. Every part is
+// bounded and may lag: wrong knowledge costs balance, never safety.
+import type { FleetView, RequestInfo } from '../../proto/gen/messages.ts';
+import type { AccountLimits } from './account.ts';
+import { FleetLoad } from './fleet-load.ts';
+import type { PoolTable, RequestHints } from './fleet-table.ts';
+import { PrefixIndex, type PrefixIndexLimits } from './prefix-index.ts';
+import { SessionIndex } from './session-index.ts';
+
+export interface Placement {
+  readonly requestId: string;
+  readonly epoch: number;
+  readonly instanceId: string;
+  readonly blocks: number;
+  readonly atMs: number;
+  readonly prefixHashes: readonly number[];
+  readonly sessionId: string;
+}
+
+export class RoutingMemory {
+  readonly fleet: FleetLoad;
+  readonly prefixes: PrefixIndex;
+  readonly sessions: SessionIndex;
+  readonly #incarnations = new Map<string, number>();
+
+  constructor(limits: { account?: AccountLimits; prefixes?: PrefixIndexLimits; sessions?: number } = {}) {
+    this.fleet = new FleetLoad(limits.account);
+    this.prefixes = new PrefixIndex(limits.prefixes);
+    this.sessions = new SessionIndex(limits.sessions);
+  }
+
+  /** What the indexes know of the request, by row of its pool's table. */
+  hintsOf(request: RequestInfo, table: PoolTable): RequestHints {
+    const prefixBlocks = new Map<number, number>();
+    for (const [instanceId, blocks] of this.prefixes.match(request.prefixHashes)) {
+      const row = table.rowOf(instanceId);
+      if (row !== undefined) prefixBlocks.set(row, blocks);
+    }
+    return { prefixBlocks, sessionRow: table.rowOf(this.sessions.get(request.sessionId) ?? '') ?? -1 };
+  }
+
+  /** Own placements and those of other routers alike. Repeats change nothing. */
+  place(placement: Placement): void {
+    this.fleet.account.book(placement);
+    this.prefixes.add(placement.instanceId, placement.prefixHashes);
+    this.sessions.set(placement.sessionId, placement.instanceId);
+  }
+
+  takeView(view: FleetView, nowMs: number): void {
+    this.fleet.takeView(view, nowMs);
+    const present = new Set<string>();
+    for (const { status } of view.instances) {
+      if (!status) continue;
+      present.add(status.instanceId);
+      const before = this.#incarnations.get(status.instanceId);
+      if (before !== undefined && before !== status.incarnation) this.prefixes.forget(status.instanceId);
+      this.#incarnations.set(status.instanceId, status.incarnation);
+    }
+    this.prefixes.retain(present);
+    for (const instanceId of this.#incarnations.keys()) if (!present.has(instanceId)) this.#incarnations.delete(instanceId);
+  }
+}
