@@ -52,7 +52,8 @@ describe('reading a body', () => {
 
   test('takes one or several stop strings', () => {
     expect(parsed(chat({ stop: 'end' })).stop).toEqual(['end']);
-    expect(parsed(chat({ stop: ['a', '', 3, 'b'] })).stop).toEqual(['a', 'b']);
+    expect(parsed(chat({ stop: ['a', '', 'b'] })).stop).toEqual(['a', 'b']);
+    expect(parsed(chat({ stop: null })).stop).toEqual([]);
   });
 
   test.each([
@@ -61,6 +62,8 @@ describe('reading a body', () => {
     ['a list', 'chat', []],
     ['a limit of zero', 'chat', chat({ max_tokens: 0 })],
     ['a limit of 1.5', 'chat', chat({ max_tokens: 1.5 })],
+    ['a stop that is no text', 'chat', chat({ stop: ['a', 3] })],
+    ['too many stops', 'chat', chat({ stop: Array.from({ length: 17 }, String) })],
     ['two choices', 'chat', chat({ n: 2 })],
   ] as const)('refuses %s', (_name, endpoint, body) => {
     expect(parsePrompt(endpoint, body)).toMatchObject({ code: 'invalid_request' });

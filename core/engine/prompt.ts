@@ -24,6 +24,8 @@ export interface ParsedPrompt {
 /** Most output tokens of a request that sets no limit. */
 export const defaultMaxTokens = 256;
 
+const maxStops = 16;
+
 /** The text that is tokenised, for verifiers: pass it to `expectedTokens`. Undefined when the body has no usable prompt. */
 export function promptTextOf(endpoint: Endpoint, body: unknown): string | undefined {
   const fields = asRecord(body);
@@ -51,7 +53,10 @@ export function parsePrompt(endpoint: Endpoint, body: unknown): ParsedPrompt | R
   if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && (maxTokens as number) > 0)) {
     return refusal('invalid_request', 'max_tokens must be a positive integer');
   }
-  const stop = typeof fields.stop === 'string' ? [fields.stop] : Array.isArray(fields.stop) ? fields.stop : [];
+  const stop: readonly unknown[] = Array.isArray(fields.stop) ? fields.stop : [fields.stop ?? ''];
+  if (stop.length > maxStops || !stop.every((entry) => typeof entry === 'string')) {
+    return refusal('invalid_request', `stop must be a text or a list of at most ${maxStops} texts`);
+  }
   const tokenIds = promptIds(endpoint, fields);
   if (!tokenIds || tokenIds.length === 0) {
     return refusal('invalid_request', endpoint === 'chat' ? 'messages must hold at least one message' : 'prompt must be a text or token ids');
@@ -59,7 +64,7 @@ export function parsePrompt(endpoint: Endpoint, body: unknown): ParsedPrompt | R
   return {
     tokenIds,
     maxTokens: maxTokens as number | undefined,
-    stop: stop.filter((entry): entry is string => typeof entry === 'string' && entry.length > 0).slice(0, 4),
+    stop: stop.filter((entry) => entry !== ''),
   };
 }
 

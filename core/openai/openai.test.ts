@@ -4,6 +4,7 @@ import { continuationNeeds, unmetNeed } from './continuation.ts';
 import { errorBody, errorHeaders } from './error-body.ts';
 import { clientRequestId, clientTrace, duration, limitHeaders, presentedKey, readWishes } from './headers.ts';
 import { type InvalidBody, type RequestBody, readRequestBody } from './request-body.ts';
+import { serviceClass, usedTier } from './service-class.ts';
 import { withoutFields } from './without-fields.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -97,6 +98,25 @@ describe('what cannot be continued from its tokens', () => {
   test('is what the engine does not declare', () => {
     expect(unmetNeed(['guided', 'stop'], ['continue:stop'])).toBe('guided');
     expect(unmetNeed(['guided', 'stop'], ['continue:*'])).toBeUndefined();
+  });
+});
+
+describe('the service tier', () => {
+  const objectives = { urgent: { sloClass: 'interactive', priority: 9 } } as const;
+
+  test.each([
+    ['', '', 'standard', 0, ''],
+    ['auto', '', 'standard', 0, 'default'],
+    ['scale', '', 'standard', 1, 'scale'],
+    ['fast', '', 'interactive', 2, 'priority'],
+    ['flex', '', 'batch', -1, 'flex'],
+    ['constructor', '', 'standard', 0, 'default'],
+    ['flex', 'urgent', 'interactive', 9, 'default'],
+    ['flex', 'nobody knows it', 'batch', -1, 'flex'],
+    ['', 'batch', 'batch', 0, ''],
+  ] as const)('"%s" with objective "%s" is served as %s with priority %d, and the answer says "%s"', (tier, objective, sloClass, priority, said) => {
+    expect(serviceClass(tier, objective, objectives)).toMatchObject({ sloClass, priority });
+    expect(usedTier(tier, objective, objectives)).toBe(said);
   });
 });
 

@@ -9,13 +9,15 @@ export interface ServiceClass {
   readonly priority: number;
 }
 
-const tiers: Readonly<Record<string, ServiceClass>> = {
-  auto: { sloClass: 'standard', priority: 0 },
-  default: { sloClass: 'standard', priority: 0 },
-  scale: { sloClass: 'standard', priority: 1 },
-  priority: { sloClass: 'interactive', priority: 2 },
-  fast: { sloClass: 'interactive', priority: 2 },
-  flex: { sloClass: 'batch', priority: -1 },
+type Tier = ServiceClass & { /** What the answer says: the tier that served it. */ readonly used: string };
+
+const tiers: Readonly<Record<string, Tier>> = {
+  auto: { sloClass: 'standard', priority: 0, used: 'default' },
+  default: { sloClass: 'standard', priority: 0, used: 'default' },
+  scale: { sloClass: 'standard', priority: 1, used: 'scale' },
+  priority: { sloClass: 'interactive', priority: 2, used: 'priority' },
+  fast: { sloClass: 'interactive', priority: 2, used: 'priority' },
+  flex: { sloClass: 'batch', priority: -1, used: 'flex' },
 };
 
 const ownObjectives: Readonly<Record<string, ServiceClass>> = {
@@ -32,6 +34,13 @@ export function serviceClass(serviceTier: string, objective: string, objectives:
   return own(objectives, objective) ?? own(ownObjectives, objective) ?? own(tiers, serviceTier) ?? tiers.default!;
 }
 
-function own(table: Readonly<Record<string, ServiceClass>>, name: string): ServiceClass | undefined {
+/** The tier that an answer states. Empty: the client named none. One that an objective has overruled, or nobody knows, is the default. */
+export function usedTier(serviceTier: string, objective: string, objectives: Readonly<Record<string, ServiceClass>>): string {
+  if (serviceTier === '') return '';
+  const overruled = own(objectives, objective) ?? own(ownObjectives, objective);
+  return overruled ? 'default' : (own(tiers, serviceTier)?.used ?? 'default');
+}
+
+function own<T extends ServiceClass>(table: Readonly<Record<string, T>>, name: string): T | undefined {
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }

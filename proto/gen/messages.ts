@@ -564,6 +564,7 @@ export interface OpenStream {
   nextIndex: number;
   maxOutputTokens: number;
   promptTokens: number;
+  serviceTier: string;
 }
 export const OpenStream: Codec<OpenStream> = codec('OpenStream', switchyard.engine.v1.OpenStream);
 
@@ -890,6 +891,7 @@ export interface SequenceState {
   traceparent: string;
   promptTokens: number;
   endReason: 'stop' | 'length';
+  serviceTier: string;
 }
 export const SequenceState: Codec<SequenceState> = codec('SequenceState', switchyard.engine.v1.SequenceState);
 

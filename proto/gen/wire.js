@@ -4392,6 +4392,7 @@ export const switchyard = $root.switchyard = (() => {
                 SequenceState.prototype.traceparent = "";
                 SequenceState.prototype.promptTokens = 0;
                 SequenceState.prototype.endReason = "";
+                SequenceState.prototype.serviceTier = "";
 
                 SequenceState.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -4436,6 +4437,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(136).uint32(message.promptTokens);
                     if (message.endReason != null && $Object.hasOwnProperty.call(message, "endReason") && message.endReason !== "")
                         writer.uint32(146).string(message.endReason);
+                    if (message.serviceTier != null && $Object.hasOwnProperty.call(message, "serviceTier") && message.serviceTier !== "")
+                        writer.uint32(154).string(message.serviceTier);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4641,6 +4644,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.endReason;
                                 continue;
                             }
+                        case 19: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.serviceTier = value;
+                                else
+                                    delete message.serviceTier;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4733,6 +4745,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.endReason != null)
                         if (typeof object.endReason !== "string" || object.endReason.length)
                             message.endReason = $String(object.endReason);
+                    if (object.serviceTier != null)
+                        if (typeof object.serviceTier !== "string" || object.serviceTier.length)
+                            message.serviceTier = $String(object.serviceTier);
                     return message;
                 };
 
@@ -4771,6 +4786,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.traceparent = "";
                         object.promptTokens = 0;
                         object.endReason = "";
+                        object.serviceTier = "";
                     }
                     if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId"))
                         object.requestId = message.requestId;
@@ -4814,6 +4830,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.promptTokens = message.promptTokens;
                     if (message.endReason != null && $Object.hasOwnProperty.call(message, "endReason"))
                         object.endReason = message.endReason;
+                    if (message.serviceTier != null && $Object.hasOwnProperty.call(message, "serviceTier"))
+                        object.serviceTier = message.serviceTier;
                     return object;
                 };
 
@@ -5174,6 +5192,7 @@ export const switchyard = $root.switchyard = (() => {
                 OpenStream.prototype.nextIndex = 0;
                 OpenStream.prototype.maxOutputTokens = 0;
                 OpenStream.prototype.promptTokens = 0;
+                OpenStream.prototype.serviceTier = "";
 
                 OpenStream.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -5220,6 +5239,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(144).uint32(message.maxOutputTokens);
                     if (message.promptTokens != null && $Object.hasOwnProperty.call(message, "promptTokens") && message.promptTokens !== 0)
                         writer.uint32(152).uint32(message.promptTokens);
+                    if (message.serviceTier != null && $Object.hasOwnProperty.call(message, "serviceTier") && message.serviceTier !== "")
+                        writer.uint32(162).string(message.serviceTier);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -5429,6 +5450,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.promptTokens;
                                 continue;
                             }
+                        case 20: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.serviceTier = value;
+                                else
+                                    delete message.serviceTier;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -5520,6 +5550,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.promptTokens != null)
                         if ($Number(object.promptTokens) !== 0)
                             message.promptTokens = object.promptTokens >>> 0;
+                    if (object.serviceTier != null)
+                        if (typeof object.serviceTier !== "string" || object.serviceTier.length)
+                            message.serviceTier = $String(object.serviceTier);
                     return message;
                 };
 
@@ -5558,6 +5591,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.nextIndex = 0;
                         object.maxOutputTokens = 0;
                         object.promptTokens = 0;
+                        object.serviceTier = "";
                     }
                     if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
                         object.stream = message.stream;
@@ -5600,6 +5634,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.maxOutputTokens = message.maxOutputTokens;
                     if (message.promptTokens != null && $Object.hasOwnProperty.call(message, "promptTokens"))
                         object.promptTokens = message.promptTokens;
+                    if (message.serviceTier != null && $Object.hasOwnProperty.call(message, "serviceTier"))
+                        object.serviceTier = message.serviceTier;
                     return object;
                 };
 

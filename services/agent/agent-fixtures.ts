@@ -144,6 +144,7 @@ export class TestGateway {
         nextIndex: 0,
         maxOutputTokens: 0,
         promptTokens: 0,
+        serviceTier: '',
         ...open,
       },
     });

@@ -108,6 +108,51 @@ describe('a stream', () => {
     expect(JSON.parse(Buffer.from(request.finish!.finalBody).toString()).choices[0].message.content).toBe(` ${words.slice(0, 7).join(' ')}`);
   });
 
+  test.each([
+    ['within a token', (text: string) => text.slice(20, 22)],
+    ['over three tokens', (text: string) => text.slice(20, 31)],
+    ['to the end of the text', (text: string) => text.slice(-7)],
+  ])('shows nothing of a stop string %s, nor after it, wherever the request is continued', async (_where, stopOf) => {
+    const { gateway } = await agentAndGateway();
+    const { ids, text } = expectedTokens(model, '<|user|>Hello\n<|assistant|>', 20);
+    const stop = stopOf(text);
+    const body = chatBody('Hello', 20, { stop: [stop, 'zebra'] });
+    const before = text.slice(0, text.indexOf(stop));
+    const shownBy = (request: TestRequest) =>
+      chunks(request)
+        .map((chunk) => chunk.choices[0].delta.content ?? '')
+        .join('');
+    const whole = gateway.open('i', 'whole', { body });
+    await ended(whole);
+    expect([shownBy(whole), whole.text, whole.finish!.finishReason]).toEqual([before, before, 'stop']);
+    // The same, cut after every token: what had been shown by then, then the rest from the token log.
+    const shownAfter = gateway.frames.flatMap((frame) => frame.step?.events ?? []).map((event) => event.text);
+    for (let cut = 1; cut < whole.ids.length; cut++) {
+      const resumeText = shownAfter.slice(0, cut).join('');
+      const rest = gateway.open('i', `rest-${cut}`, { body, epoch: 2, resumeTokenIds: ids.slice(0, cut), resumeText, nextIndex: cut });
+      await ended(rest);
+      expect([cut, resumeText + shownBy(rest), rest.finish!.finishReason]).toEqual([cut, before, 'stop']);
+    }
+  });
+
+  test('shows what was held back when no stop string has come by its end', async () => {
+    const { gateway } = await agentAndGateway();
+    const { text } = expectedTokens(model, '<|user|>Hello\n<|assistant|>', 6);
+    const request = gateway.open('i', 'r', { body: chatBody('Hello', 6, { stop: `${text.slice(-4)}!` }) });
+    await ended(request);
+    expect([request.text, request.finish!.finishReason]).toEqual([text, 'length']);
+  });
+
+  test('states the service tier that it was given, in every chunk and in a whole body', async () => {
+    const { gateway } = await agentAndGateway();
+    const streamed = gateway.open('i', 'a', { body: chatBody('Hello', 2), serviceTier: 'flex' });
+    const whole = gateway.open('i', 'b', { body: chatBody('Hello', 2), serviceTier: 'flex', clientStreams: false });
+    await ended(streamed);
+    await ended(whole);
+    expect(chunks(streamed).map((chunk) => chunk.service_tier)).toEqual(Array(4).fill('flex'));
+    expect(JSON.parse(Buffer.from(whole.finish!.finalBody).toString()).service_tier).toBe('flex');
+  });
+
   test('continues from a token log, with no second role', async () => {
     const { gateway } = await agentAndGateway();
     const body = chatBody('Hello', 12);

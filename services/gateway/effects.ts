@@ -145,6 +145,7 @@ function open(effect: Effect<'open'>, exchange: Exchange, context: EffectContext
     nextIndex: effect.log.length,
     maxOutputTokens: info.maxOutputTokens,
     promptTokens: info.promptTokens,
+    serviceTier: exchange.serviceTier,
   });
 }
 

@@ -12,6 +12,8 @@ export interface Exchange {
   /** What goes to the engine. */
   readonly body: Uint8Array;
   readonly includeUsage: boolean;
+  /** What the answer states; empty: nothing. */
+  readonly serviceTier: string;
   readonly createdS: number;
   readonly response: HttpResponse;
   /** On every response to this request. */

@@ -1,8 +1,8 @@
 // Makes a running request of a POST: who, what, for which pool, how urgent. Says no at the door where that is certain.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { clientTrace, readWishes } from '../../core/openai/headers.ts';
+import { clientTrace, readWishes, type Wishes } from '../../core/openai/headers.ts';
 import { type Endpoint, isInvalid, type RequestBody, readRequestBody } from '../../core/openai/request-body.ts';
-import { serviceClass } from '../../core/openai/service-class.ts';
+import { serviceClass, usedTier } from '../../core/openai/service-class.ts';
 import { withoutFields } from '../../core/openai/without-fields.ts';
 import type { RequestFacts } from '../../core/request/request-state.ts';
 import { prefixHashes } from '../../core/routing/prefix-hash.ts';
@@ -66,7 +66,8 @@ export function createIntake(options: IntakeOptions): Intake {
       return refuse({ code: 'invalid_request', message: `at most ${config.maxOutputTokens} tokens can be asked for`, param: 'max_tokens' });
     }
 
-    const facts = factsOf({ request, requestId, arrivalMs, body, pool, key, maxOutputTokens });
+    const wishes = readWishes(request.headers);
+    const facts = factsOf({ wishes, requestId, arrivalMs, body, pool, key, maxOutputTokens });
     const span = startSpan(endpoint, request, facts);
     const exchange: Exchange = {
       requestId,
@@ -74,6 +75,7 @@ export function createIntake(options: IntakeOptions): Intake {
       endpoint,
       body: body.forbiddenFields.length > 0 ? withoutFields(bytes, body.forbiddenFields) : bytes,
       includeUsage: body.includeUsage,
+      serviceTier: usedTier(body.serviceTier, wishes.objective, config.objectives),
       createdS: Math.floor(arrivalMs / 1000),
       response,
       headers: { ...headers, traceparent: span.context.traceparent },
@@ -88,7 +90,7 @@ export function createIntake(options: IntakeOptions): Intake {
   };
 
   function factsOf(given: {
-    request: HttpRequest;
+    wishes: Wishes;
     requestId: string;
     arrivalMs: number;
     body: RequestBody;
@@ -96,8 +98,7 @@ export function createIntake(options: IntakeOptions): Intake {
     key: ApiKey | undefined;
     maxOutputTokens: number;
   }): RequestFacts {
-    const { body, pool, arrivalMs } = given;
-    const wishes = readWishes(given.request.headers);
+    const { body, pool, arrivalMs, wishes } = given;
     const { sloClass, priority } = serviceClass(body.serviceTier, wishes.objective, config.objectives);
     return {
       info: {

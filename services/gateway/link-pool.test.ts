@@ -62,6 +62,7 @@ function open(requestId: string, bodyBytes = 10): void {
     nextIndex: 0,
     maxOutputTokens: 1,
     promptTokens: 1,
+    serviceTier: '',
   };
   pool.open(address, stream);
 }

@@ -64,7 +64,7 @@ export function createRequests(options: RequestsOptions): Requests {
 
   function tell(requestId: string, message: RequestMessage): void {
     if (!exchanges.has(requestId)) return;
-    if (!host.tell(requestId, message)) telemetry.counter('switchyard_mailbox_full_total').add(1, { kind: 'request' });
+    host.tell(requestId, message);
   }
 
   function remember(requestId: string, ended: Ended): void {

@@ -103,6 +103,21 @@ describe('an answer', () => {
   });
 });
 
+describe('what the agent is told beside the body', () => {
+  test.each([
+    [{}, { includeUsage: false, serviceTier: '' }],
+    [
+      { stream_options: { include_usage: true }, service_tier: 'fast' },
+      { includeUsage: true, serviceTier: 'priority' },
+    ],
+  ])('of %j', async (fields, told) => {
+    const fleet = await ScriptedFleet.start();
+    fleet.chat(fields);
+    await fleet.until(() => fleet.agents[0]!.opens.length === 1);
+    expect(fleet.agents[0]!.opens[0]).toMatchObject(told);
+  });
+});
+
 describe('the bytes of a body', () => {
   test.each([
     [
@@ -111,7 +126,7 @@ describe('the bytes of a body', () => {
     ],
     [
       'unknown fields',
-      '{"model":"llama-3.1-8b","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":[1,{"b":null}]},"return_token_ids":true}',
+      '{"model":"llama-3.1-8b","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":[1,{"b":null}]},"return_token_ids":true,"cache_salt":"s","priority":-5}',
     ],
   ])('reach the engine as they came: %s', async (_what, body) => {
     const fleet = await ScriptedFleet.start();
@@ -123,7 +138,7 @@ describe('the bytes of a body', () => {
   test('reach the engine without what clients may not set, however it is spelled', async () => {
     const fleet = await ScriptedFleet.start();
     fleet.post(
-      '{"kv_\\u0074ransfer_params":{"do_remote_decode":true}, "model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}] , "priority": -5}',
+      '{"kv_\\u0074ransfer_params":{"do_remote_decode":true}, "model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}] , "kv_transfer_params": -5}',
     );
     await fleet.until(() => fleet.agents[0]!.opens.length === 1);
     expect(new TextDecoder().decode(fleet.agents[0]!.opens[0]!.body)).toBe('{"model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}]}');

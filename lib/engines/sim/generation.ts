@@ -1,6 +1,7 @@
 // One request on the simulated engine: the scheduler's sequence, and what its client wants to read of it.
 import { type Endpoint, limitsOf, type ParsedPrompt, parsePrompt } from '../../../core/engine/prompt.ts';
 import { outputLength, type Sequence, type SequenceSpec } from '../../../core/engine/sequence.ts';
+import { showable } from '../../../core/engine/stop-strings.ts';
 import { textOf, tokenTexts } from '../../../core/engine/vocabulary.ts';
 import { refusal } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState, type Usage } from '../../../proto/gen/messages.ts';
@@ -16,8 +17,9 @@ export interface Generation {
   readonly stop: readonly string[];
   readonly answer: AnswerText;
   readonly sequence: Sequence;
-  /** Output text so far. */
+  /** Output text so far; the first `shown` characters have been told. */
   text: string;
+  shown: number;
   /** Tokens below this index are not told: the gateway has them. */
   readonly fromIndex: number;
   /** When the last token was produced, 0 before. */
@@ -81,6 +83,7 @@ export function specOf(
       gatewayId: request.gatewayId,
       traceparent: request.traceparent,
       endReason,
+      serviceTier: request.serviceTier,
     },
   };
 }
@@ -90,8 +93,7 @@ export function generationOf(
   epoch: number,
   facts: SequenceFacts,
   stop: readonly string[],
-  text: string,
-  fromIndex: number,
+  told: { readonly text: string; readonly shown: number; readonly fromIndex: number },
 ): Generation {
   const answer = answerText({ ...facts, endpoint: facts.endpoint as Endpoint });
   return {
@@ -101,8 +103,7 @@ export function generationOf(
     stop,
     answer,
     sequence,
-    text,
-    fromIndex,
+    ...told,
     lastTokenAtMs: 0,
     cancelLease: () => {},
     atBoundary: [],
@@ -128,35 +129,49 @@ export function encodeState(generation: Generation): Uint8Array {
 
 const nothing = new Uint8Array(0);
 
-/** The event of one new token; `finishReason` is what the scheduler says. A stop string ends the answer before itself. */
+/**
+ * The event of one new token; `finishReason` is what the scheduler says. A stop string ends the answer before itself, and
+ * what may become one is held back.
+ */
 export function speak(generation: Generation, tokenId: number, index: number, finishReason: '' | 'stop' | 'length'): EngineEvent {
-  const { answer, facts } = generation;
-  let piece = tokenTexts[tokenId] ?? '';
-  const before = generation.text.length;
-  generation.text += piece;
-  const stopAt = firstStop(generation.text, generation.stop, before);
-  if (stopAt !== undefined) {
-    generation.text = generation.text.slice(0, stopAt);
-    piece = generation.text.slice(before);
-    finishReason = 'stop';
+  const { answer, facts, stop } = generation;
+  const token = tokenTexts[tokenId] ?? '';
+  const known = generation.text.length;
+  generation.text += token;
+  let length = generation.text.length;
+  if (stop.length > 0) {
+    const { length: free, stopped } = showable(generation.text, stop, known);
+    if (stopped) {
+      generation.text = generation.text.slice(0, free);
+      finishReason = 'stop';
+    }
+    if (finishReason === '' || stopped) length = free;
   }
+  const piece = generation.shown === known && length === known + token.length ? token : generation.text.slice(generation.shown, length);
+  generation.shown = length;
   let data = '';
   if (facts.clientStreams) {
-    data = (index === 0 ? answer.roleChunk : '') + answer.tokenChunk(tokenId, stopAt === undefined ? undefined : piece);
+    data = index === 0 ? answer.roleChunk : '';
+    if (piece !== '') data += answer.tokenChunk(tokenId, piece === token ? undefined : piece);
   }
   return event(generation, index, [tokenId], piece, data, finishReason);
 }
 
 /** The tokens from `fromIndex` on that the sequence has already, in one event; or only its end. */
 export function speakAgain(generation: Generation, fromIndex: number, finishReason: '' | 'stop' | 'length'): EngineEvent {
-  const { answer, facts, sequence } = generation;
-  const tokenIds = sequence.tokens.slice(sequence.promptLength + fromIndex);
+  const { answer, facts, sequence, stop } = generation;
+  const output = sequence.tokens.slice(sequence.promptLength);
+  const tokenIds = output.slice(fromIndex);
+  if (finishReason !== '') generation.shown = generation.text.length;
+  const shownBefore = showable(textOf(output.slice(0, fromIndex)), stop).length;
+  const piece = generation.text.slice(shownBefore, generation.shown);
   let data = '';
   if (facts.clientStreams) {
     if (fromIndex === 0 && tokenIds.length > 0) data = answer.roleChunk;
-    for (const id of tokenIds) data += answer.tokenChunk(id);
+    if (stop.length === 0) for (const id of tokenIds) data += answer.tokenChunk(id);
+    else if (piece !== '') data += answer.tokenChunk(0, piece);
   }
-  return event(generation, fromIndex, tokenIds, textOf(tokenIds), data, finishReason);
+  return event(generation, fromIndex, tokenIds, piece, data, finishReason);
 }
 
 function event(generation: Generation, index: number, tokenIds: readonly number[], text: string, data: string, finishReason: string): EngineEvent {
@@ -170,14 +185,4 @@ function event(generation: Generation, index: number, tokenIds: readonly number[
     usage,
     finalBody: facts.clientStreams ? nothing : Buffer.from(answer.finalBody(generation.text, finishReason, usage)),
   };
-}
-
-/** Where the first stop string begins that ends after `before`. In a stream, what was sent of it cannot be taken back. */
-function firstStop(text: string, stops: readonly string[], before: number): number | undefined {
-  let first: number | undefined;
-  for (const stop of stops) {
-    const at = text.indexOf(stop, Math.max(0, before - stop.length + 1));
-    if (at >= 0 && (first === undefined || at < first)) first = at;
-  }
-  return first;
 }

@@ -12,6 +12,8 @@ export interface AnswerFacts {
   readonly createdS: number;
   readonly body: Uint8Array;
   readonly includeUsage: boolean;
+  /** Empty: not stated. */
+  readonly serviceTier: string;
 }
 
 /** JSON of every word's text, made once. */
@@ -37,6 +39,7 @@ export function answerText(facts: AnswerFacts): AnswerText {
     model: facts.model,
     // Shows whether the client's bytes reached the engine untouched.
     system_fingerprint: fingerprintOf(facts.body),
+    ...(facts.serviceTier === '' ? {} : { service_tier: facts.serviceTier }),
   };
   const opening = `data: ${JSON.stringify(head).slice(0, -1)}${facts.includeUsage ? ',"usage":null' : ''},"choices":[{"index":0,`;
   const beforeText = chat ? `${opening}"delta":{"content":` : `${opening}"text":`;

@@ -6,6 +6,7 @@ import { coefficientsOf, isProfile, reportedStepModel } from '../../../core/engi
 import { Reservations } from '../../../core/engine/reservations.ts';
 import { Scheduler, type StepPlan } from '../../../core/engine/scheduler.ts';
 import { outputLength } from '../../../core/engine/sequence.ts';
+import { textOf, tokenTexts } from '../../../core/engine/vocabulary.ts';
 import { refusal, SwitchyardError } from '../../../core/errors/switchyard-error.ts';
 import type { Refusal, SequenceStatus, StepModel } from '../../../proto/gen/messages.ts';
 import type { SimEngineConfig } from '../../config/fleet.ts';
@@ -199,10 +200,14 @@ export class SimEngine implements EngineAdapter {
   #start(request: GenerateRequest): Generation | Refusal {
     const prompt = readBody(request.endpoint, request.body);
     if ('code' in prompt) return prompt;
+    // What was said so far is said in this engine's own words, or it is not its to continue.
+    if (request.resumeTokenIds.some((id) => id >= tokenTexts.length)) return refusal('invalid_request', 'these tokens are not of this model');
     const { spec, facts } = specOf(this.options.model, request, prompt, this.options.config.maxContextTokens);
     const sequence = this.scheduler.submit(spec);
     if ('code' in sequence) return sequence;
-    return generationOf(sequence, request.epoch, facts, prompt.stop, request.resumeText, spec.outputIds.length);
+    const text = textOf(spec.outputIds);
+    const told = { text, shown: Math.min(request.resumeText.length, text.length), fromIndex: spec.outputIds.length };
+    return generationOf(sequence, request.epoch, facts, prompt.stop, told);
   }
 
   #finishStep(plan: StepPlan): void {

@@ -2,6 +2,7 @@
 // reservations with theirs, and the take-over.
 import type { Reservation } from '../../../core/engine/reservations.ts';
 import { blocksToSend, blockVersion, outputLength, type SequenceSpec } from '../../../core/engine/sequence.ts';
+import { showable } from '../../../core/engine/stop-strings.ts';
 import { refusal, SwitchyardError } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, StageTarget } from '../../ports/engines.ts';
@@ -108,7 +109,8 @@ export class SimKv implements KvAdapter {
     const { reservations, scheduler, options } = this.#engine;
     const sequence = scheduler.adopt(spec, reservations.takeOver(reservation), reservation.computed, state.cachedTokens);
     const facts = { ...state, model: options.model, traceparent: request.traceparent || state.traceparent };
-    return generationOf(sequence, request.epoch, facts, prompt.stop, state.outputText, request.nextIndex);
+    const told = { text: state.outputText, shown: showable(state.outputText, prompt.stop).length, fromIndex: request.nextIndex };
+    return generationOf(sequence, request.epoch, facts, prompt.stop, told);
   }
 
   close(): void {
