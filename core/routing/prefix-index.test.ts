@@ -44,7 +44,7 @@ describe('prefix index', () => {
     const index = new PrefixIndex({ maxEntries: 100_000, maxPerInstance: 1_000, maxHolders: 8 });
     for (let instance = 0; instance < 2_000; instance++) index.add(`i${instance}`, chained(1, 2, 3));
     expect(index.entries).toBe(24);
-    expect([...index.match(chained(1, 2, 3)).keys()]).toEqual(Array.from({ length: 8 }, (_, k) => `i${1_992 + k}`));
+    expect([...index.match(chained(1, 2, 3)).keys()]).toEqual(Array.from({ length: 8 }, (_, k) => `i${1_999 - k}`));
   });
 
   test('forgets the least recently used, and the end of a chain before its start', () => {
@@ -67,6 +67,14 @@ describe('prefix index', () => {
     expect(index.match([1])).toEqual(new Map([['b', 1]]));
     index.forget('b');
     expect(index.entries).toBe(0);
+  });
+
+  test('with more instances than entries the newest instance is not remembered', () => {
+    const index = new PrefixIndex({ maxEntries: 4, maxPerInstance: 4, maxHolders: 64 });
+    for (let instance = 0; instance < 6; instance++) index.add(`i${instance}`, chained(instance, 1));
+    expect(index.entries).toBe(4);
+    expect(index.match(chained(0, 1)).get('i0')).toBe(1);
+    expect(index.match(chained(5, 1)).size).toBe(0);
   });
 
   test('never holds more than its limits, and never claims more than was sent', () => {
