@@ -2,6 +2,8 @@
 
 export interface Actor<State, Message, Effect> {
   readonly kind: string;
+  /** `step` changes the state it is given, for states too large to copy: after a failed step the host starts the actor anew. */
+  readonly changesInPlace?: true;
   start(key: string, nowMs: number): State;
   /** Pure: never awaits, never reads the time or a random number. May return the same state object when nothing changed. */
   step(state: State, message: Message | Wake, nowMs: number): readonly [State, readonly Effect[]];

@@ -1,13 +1,17 @@
-// Hosts the actors of one kind: mailbox, one step at a time, invariant check, wake-ups, effects.
-// A step that throws leaves the actor as it was before the message, is logged and counted: one bad message cannot
-// take down its neighbours.
+// Hosts the actors of one kind: mailbox, one step at a time, invariant check, wake-ups, effects, supervision.
+//
+// A step that throws, or breaks an invariant, is logged and counted, and its message is gone: one bad message cannot take
+// down its neighbours. The actor goes on from the state before the message. One that changes its state in place has lost
+// that: it rests, while messages wait in its mailbox, and starts anew from its snapshot. Rests, and wake-ups that fail,
+// come at growing intervals.
 import type { Cancel, Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { Actor, Wake } from './actor.ts';
 
 export interface ActorHost<State, Message, Effect = unknown> {
-  /** False: the mailbox is full (only during a step that tells the same actor, or while paused). Starts the actor if need be. */
+  /** False, and counted: the mailbox is full (during a step that tells the same actor, or while it rests). Starts the actor if need be. */
   tell(key: string, message: Message): boolean;
+  /** Undefined: no such actor, or it rests. */
   state(key: string): State | undefined;
   keys(): string[];
   readonly size: number;
@@ -25,6 +29,24 @@ interface Cell<State, Message> {
   stepping: boolean;
   wakeAtMs: number | undefined;
   cancelWake: Cancel | undefined;
+  /** Waits for its next start, and then `cancelWake` cancels that. */
+  resting: boolean;
+  /** Steps that failed, each less than `forgetFailuresMs` after the one before. */
+  failures: number;
+  failedAtMs: number;
+  /** No wake-up before this. */
+  wakeNotBeforeMs: number;
+}
+
+const wake: Wake = { type: 'wake' };
+const leastBetweenWakesMs = 1;
+const firstRestMs = 100;
+const longestRestMs = 10_000;
+const forgetFailuresMs = 60_000;
+
+/** The pause after so many failures in a row. */
+export function restMs(failures: number): number {
+  return Math.min(longestRestMs, firstRestMs * 2 ** Math.min(failures - 1, 20));
 }
 
 export interface HostOptions<State, Message, Effect> {
@@ -35,6 +57,10 @@ export interface HostOptions<State, Message, Effect> {
   readonly perform: (key: string, effect: Effect) => void;
   /** Messages that may wait at one actor; more are refused. */
   readonly mailboxLimit?: number;
+  /** What an actor that changes its state in place starts from after a failure. Absent, or undefined: as at its first start. */
+  readonly revive?: (key: string) => State | undefined | Promise<State | undefined>;
+  /** After such a start. What it tells the actor comes before the messages that waited. */
+  readonly restarted?: (key: string) => void;
   /** Called after each message, for inspection. */
   readonly inspect?: (key: string, message: Message | Wake, state: State) => void;
 }
@@ -45,6 +71,8 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
   const mailboxLimit = options.mailboxLimit ?? 1024;
   const cells = new Map<string, Cell<State, Message>>();
   const crashed = telemetry.counter('switchyard_actor_crashes_total');
+  const restarts = telemetry.counter('switchyard_actor_restarts_total');
+  const refused = telemetry.counter('switchyard_mailbox_full_total');
 
   function report(what: string, key: string, thrown: unknown): void {
     crashed.add(1, { kind: actor.kind });
@@ -54,14 +82,26 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
   function cellOf(key: string): Cell<State, Message> {
     let cell = cells.get(key);
     if (!cell) {
-      cell = { state: actor.start(key, clock.now()), mailbox: [], stepping: false, wakeAtMs: undefined, cancelWake: undefined };
+      cell = {
+        state: actor.start(key, clock.now()),
+        mailbox: [],
+        stepping: false,
+        wakeAtMs: undefined,
+        cancelWake: undefined,
+        resting: false,
+        failures: 0,
+        failedAtMs: Number.NEGATIVE_INFINITY,
+        wakeNotBeforeMs: 0,
+      };
       cells.set(key, cell);
     }
     return cell;
   }
 
   function scheduleWake(key: string, cell: Cell<State, Message>): void {
-    const wakeAtMs = actor.wakeAt(cell.state);
+    if (cell.resting) return;
+    const wanted = actor.wakeAt(cell.state);
+    const wakeAtMs = wanted === undefined ? undefined : Math.max(wanted, cell.wakeNotBeforeMs);
     if (wakeAtMs === cell.wakeAtMs) return;
     cell.cancelWake?.();
     cell.wakeAtMs = wakeAtMs;
@@ -70,22 +110,28 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
         ? undefined
         : clock.after(Math.max(0, wakeAtMs - clock.now()), () => {
             cell.wakeAtMs = undefined;
-            if (cells.get(key) === cell) deliver(key, cell, { type: 'wake' });
+            if (cells.get(key) === cell) deliver(key, cell, wake);
           });
   }
 
   function deliver(key: string, cell: Cell<State, Message>, message: Message | Wake): boolean {
-    if (cell.mailbox.length >= mailboxLimit) return false;
+    if (cell.mailbox.length >= mailboxLimit) {
+      refused.add(1, { kind: actor.kind });
+      return false;
+    }
     cell.mailbox.push(message);
-    if (cell.stepping) return true;
+    if (!cell.stepping) work(key, cell);
+    return true;
+  }
+
+  function work(key: string, cell: Cell<State, Message>): void {
     cell.stepping = true;
     try {
-      for (let next = cell.mailbox.shift(); next !== undefined && cells.get(key) === cell; next = cell.mailbox.shift()) take(key, cell, next);
+      while (!cell.resting && cell.mailbox.length > 0 && cells.get(key) === cell) take(key, cell, cell.mailbox.shift()!);
     } finally {
       cell.stepping = false;
     }
     if (cells.get(key) === cell) scheduleWake(key, cell);
-    return true;
   }
 
   function take(key: string, cell: Cell<State, Message>, message: Message | Wake): void {
@@ -95,8 +141,11 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
       actor.assertValid(state);
       cell.state = state;
       effects = wanted;
+      // A state that asks for the same wake-up again does not keep the process from everything else.
+      if (message === wake) cell.wakeNotBeforeMs = clock.now() + leastBetweenWakesMs;
     } catch (thrown) {
       report('actor step failed', key, thrown);
+      failed(key, cell, message);
       return;
     }
     options.inspect?.(key, message, cell.state);
@@ -109,6 +158,41 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
     }
   }
 
+  function failed(key: string, cell: Cell<State, Message>, message: Message | Wake): void {
+    const nowMs = clock.now();
+    cell.failures = nowMs - cell.failedAtMs > forgetFailuresMs ? 1 : cell.failures + 1;
+    cell.failedAtMs = nowMs;
+    if (actor.changesInPlace) rest(key, cell);
+    // The state still asks for this wake-up: without a pause it would fail again at once, for ever.
+    else if (message === wake) cell.wakeNotBeforeMs = nowMs + restMs(cell.failures);
+  }
+
+  function rest(key: string, cell: Cell<State, Message>): void {
+    cell.resting = true;
+    cell.cancelWake?.();
+    cell.wakeAtMs = undefined;
+    cell.cancelWake = clock.after(restMs(cell.failures), () => void restart(key, cell));
+  }
+
+  async function restart(key: string, cell: Cell<State, Message>): Promise<void> {
+    let revived: State | undefined;
+    try {
+      revived = await options.revive?.(key);
+    } catch (thrown) {
+      telemetry.log.warn('snapshot of an actor not read, it starts without', { actor: `${actor.kind}/${key}`, error: String(thrown) });
+    }
+    if (cells.get(key) !== cell) return;
+    cell.state = revived ?? actor.start(key, clock.now());
+    const waiting = cell.mailbox;
+    cell.mailbox = [];
+    cell.resting = false;
+    restarts.add(1, { kind: actor.kind });
+    telemetry.log.warn('actor started anew', { actor: `${actor.kind}/${key}`, failures: cell.failures, waiting: waiting.length });
+    options.restarted?.(key);
+    cell.mailbox.push(...waiting);
+    work(key, cell);
+  }
+
   function stop(key: string): void {
     cells.get(key)?.cancelWake?.();
     cells.delete(key);
@@ -116,7 +200,10 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
 
   return {
     tell: (key, message) => deliver(key, cellOf(key), message),
-    state: (key) => cells.get(key)?.state,
+    state(key) {
+      const cell = cells.get(key);
+      return cell?.resting ? undefined : cell?.state;
+    },
     keys: () => [...cells.keys()],
     get size() {
       return cells.size;

@@ -8,6 +8,8 @@ import type { Telemetry } from '../ports/telemetry.ts';
 
 export interface Ownership {
   lease(): Lease | undefined;
+  /** Gives the lease back and tries to get it again, under a higher epoch: whoever owned the name has lost its state. */
+  startOver(): Promise<void>;
   /** Gives the lease back, so that another can take over at once. */
   stop(): Promise<void>;
 }
@@ -63,18 +65,29 @@ export function keepOwning(options: OwnershipOptions): Ownership {
     running = attempt();
   }
 
+  async function letGo(): Promise<void> {
+    cancel();
+    await running;
+    // The attempt that was awaited has set the next one.
+    cancel();
+    if (!held) return;
+    const was = held;
+    held = undefined;
+    options.lost(was);
+    // Not released, it runs out: others, and this owner too, wait for that.
+    await store.release(was).catch(() => {});
+  }
+
   again();
   return {
     lease: () => held,
+    async startOver() {
+      await letGo();
+      if (!stopped) again();
+    },
     async stop() {
       stopped = true;
-      cancel();
-      await running;
-      if (!held) return;
-      const was = held;
-      held = undefined;
-      options.lost(was);
-      await store.release(was).catch(() => {});
+      await letGo();
     },
   };
 }

@@ -156,6 +156,7 @@ export const metrics = {
 
   // Runtime, in every process.
   switchyard_actor_crashes_total: { type: 'counter', help: 'Actor steps or effects that threw.', labels: ['kind'] },
+  switchyard_actor_restarts_total: { type: 'counter', help: 'Actors started anew after a failed step.', labels: ['kind'] },
   switchyard_mailbox_full_total: { type: 'counter', help: 'Messages refused because an actor had too many.', labels: ['kind'] },
   switchyard_event_loop_delay_seconds: { type: 'gauge', help: 'Longest event loop delay in the last second.', labels: [] },
   switchyard_heartbeat_age_seconds: { type: 'gauge', help: 'Time since the main loop last ran, as the probe thread sees it.', labels: [] },
