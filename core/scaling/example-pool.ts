@@ -27,6 +27,7 @@ export function examplePool(instances: readonly KnownInstance[], fields: Partial
     nowMs: exampleNowMs,
     bounds: { min: 1, max: 6, floor: 2 },
     instances,
+    queued: { requests: 0, blocks: 0 },
     viewAgeMs: 100,
     pendingInstanceIds: [],
     planRunning: false,

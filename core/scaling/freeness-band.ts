@@ -1,9 +1,10 @@
-// Llumnix's rule: keep the mean freeness of a pool within a band. Pending capacity counts, the load after a removal is
-// simulated first, and one instance changes at a time, after the band was left for a while.
+// Llumnix's rule: keep the mean freeness of a pool, F = (free - all queued demand) / sequences x block size, within a band.
+// Demand that waits at admission and pending capacity count, the load after a removal is simulated first, and one instance
+// changes at a time, after the band was left for a while. Freeness knows memory only, so slots are looked at as well.
 import { pooledFreenessSteps } from '../tracking/freeness.ts';
 import { extrapolate, observe, type Trend } from './forecast.ts';
 import type { Forecast, Proposal, ScalingPolicy, ScalingReason } from './policy.ts';
-import { demandBlocks, loadWithPending, type PoolView, retireOrder, serving, supply } from './pool-view.ts';
+import { demandBlocks, loadWithPending, type PoolView, retireOrder, serving, slotsWithPending, supply } from './pool-view.ts';
 
 export interface FreenessBandSettings {
   /** Below for `upWindowMs`: one more. Above `highSteps` for `downWindowMs`: one fewer. Steps. */
@@ -47,8 +48,11 @@ export function freenessBand(settings: FreenessBandSettings): ScalingPolicy<Free
       // Growth that is coming counts, relief that is coming does not.
       const extraBlocks = Math.max(0, forecast.demandBlocks - demandBlocks(load));
       const soonSteps = pooledFreenessSteps({ ...load, freeBlocks: load.freeBlocks - extraBlocks });
-      const isLow = soonSteps < settings.lowSteps;
-      const isHigh = soonSteps > settings.highSteps;
+      const slots = slotsWithPending(view);
+      const isFull = load.sequences > slots;
+      const isEmpty = current === 0 && load.sequences === 0;
+      const isLow = !isEmpty && (isFull || soonSteps < settings.lowSteps);
+      const isHigh = !isLow && soonSteps > settings.highSteps;
       const next: FreenessBandMemory = {
         ...memory,
         lowSinceMs: isLow ? (memory.lowSinceMs ?? view.nowMs) : undefined,
@@ -56,10 +60,14 @@ export function freenessBand(settings: FreenessBandSettings): ScalingPolicy<Free
       };
       const stay = (...reasons: ScalingReason[]): readonly [FreenessBandMemory, Proposal] => [next, { target: current, reasons }];
 
+      const waiting = view.queued?.requests ?? 0;
+      const queued = waiting > 0 ? `, with ${waiting} waiting at admission` : '';
       const band = `the band is ${settings.lowSteps} to ${settings.highSteps}`;
-      const seen = `Mean freeness is ${Math.round(nowSteps)} steps${soonSteps < nowSteps ? `, ${Math.round(soonSteps)} in ${Math.round(forecast.horizonMs / 1000)} s` : ''}; ${band}.`;
+      const seen = `Mean freeness is ${Math.round(nowSteps)} steps${soonSteps < nowSteps ? `, ${Math.round(soonSteps)} in ${Math.round(forecast.horizonMs / 1000)} s` : ''}${queued}; ${band}.`;
+      if (isEmpty) return stay({ code: 'no_demand', text: 'The pool is empty and nobody waits for it.' });
       if (isLow) {
-        const reason: ScalingReason = { code: 'freeness_low', text: seen };
+        const full = { code: 'slots_full', text: `${load.sequences} sequences, queued ones counted, and ${slots} slots. ${seen}` } as const;
+        const reason: ScalingReason = isFull ? full : { code: 'freeness_low', text: seen };
         const forMs = view.nowMs - (next.lowSinceMs ?? view.nowMs);
         if (forMs < settings.upWindowMs) return stay(reason, notYet(forMs, settings.upWindowMs));
         return [next, { target: current + 1, reasons: [reason] }];
@@ -91,7 +99,7 @@ function overloadAfterRemoval(view: PoolView, extraBlocks: number, settings: Fre
     freeBlocks: load.freeBlocks - totalBlocks - extraBlocks,
     totalBlocks: load.totalBlocks - totalBlocks,
   });
-  const slots = serving(view).reduce((sum, instance) => sum + instance.status.maxRunning, 0) - retiring.status.maxRunning;
+  const slots = slotsWithPending(view) - retiring.status.maxRunning;
   if (load.sequences > slots)
     return { code: 'removal_would_overload', text: `Without ${instanceId} there are ${slots} slots for ${load.sequences} sequences.` };
   if (steps < settings.removalSteps)

@@ -50,6 +50,7 @@ export function constrain(view: PoolView, proposal: Proposal, limits: GuardLimit
     return { target, reasons };
   }
 
+  if (!view.queued) return hold('hold_queue_unknown', 'Admission has not said lately what waits there: nothing is removed.');
   if (pending(view).length > 0) return hold('hold_pending', `${pending(view).length} ordered instances are not healthy yet.`);
   const unsure = staying(view).filter((instance) => instance.health !== 'healthy').length;
   if (unsure > 0) return hold('hold_unhealthy', `${unsure} instances are suspect.`);

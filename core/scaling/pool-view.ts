@@ -11,12 +11,21 @@ export interface PoolBounds {
   readonly floor: number;
 }
 
+/** What waits at admission: it is on no instance, and in no report. */
+export interface QueuedDemand {
+  readonly requests: number;
+  /** That they want at once, counted as engines count their own queue. */
+  readonly blocks: number;
+}
+
 export interface PoolView {
   readonly pool: string;
   readonly nowMs: number;
   readonly bounds: PoolBounds;
   /** Every instance of the pool that is in the fleet view. */
   readonly instances: readonly KnownInstance[];
+  /** Undefined: not heard of lately. It counts as nothing for growing, and nothing is removed meanwhile. */
+  readonly queued: QueuedDemand | undefined;
   /** Age of the fleet view, ms; Infinity without one. */
   readonly viewAgeMs: number;
   /** Ordered and not yet healthy. */
@@ -51,25 +60,40 @@ export function supply(view: PoolView): number {
   return staying(view).length + pending(view).length;
 }
 
-/** Load of the serving instances, with each pending one as an empty instance like the others. */
+/**
+ * All demand on the pool: of the serving instances and of the queue at admission, with each pending instance as an empty
+ * one like the others.
+ */
 export function loadWithPending(view: PoolView): PooledLoad {
-  const statuses = serving(view).map((instance) => instance.status);
-  const load = poolLoad(statuses);
-  const extra = pending(view).length * typicalBlocks(view);
-  return { ...load, freeBlocks: load.freeBlocks + extra, totalBlocks: load.totalBlocks + extra };
+  const load = poolLoad(serving(view).map((instance) => instance.status));
+  const extra = pending(view).length * typical(view, (status) => status.totalBlocks);
+  return {
+    ...load,
+    freeBlocks: load.freeBlocks + extra,
+    totalBlocks: load.totalBlocks + extra,
+    waitingBlocks: load.waitingBlocks + (view.queued?.blocks ?? 0),
+    sequences: load.sequences + (view.queued?.requests ?? 0),
+  };
 }
 
-function typicalBlocks(view: PoolView): number {
-  const known: readonly InstanceStatus[] = view.instances.map((instance) => instance.status);
-  return known.length === 0 ? 0 : Math.round(poolLoad(known).totalBlocks / known.length);
+/** Sequences that can run at the same time, pending instances counted. */
+export function slotsWithPending(view: PoolView): number {
+  const now = serving(view).reduce((sum, instance) => sum + instance.status.maxRunning, 0);
+  return now + pending(view).length * typical(view, (status) => status.maxRunning);
 }
 
-/** Blocks in use and wanted by the serving instances. */
+/** The mean over the instances that are known; 0 when there are none. */
+function typical(view: PoolView, pick: (status: InstanceStatus) => number): number {
+  const known = view.instances.map((instance) => pick(instance.status));
+  return known.length === 0 ? 0 : Math.round(known.reduce((sum, value) => sum + value, 0) / known.length);
+}
+
+/** Blocks in use and wanted. */
 export function demandBlocks(load: PooledLoad): number {
   return load.totalBlocks - load.freeBlocks + load.waitingBlocks;
 }
 
-/** Mean freeness with pending capacity counted, steps. */
+/** Mean freeness with all queued demand and pending capacity counted, steps. */
 export function meanFreenessSteps(view: PoolView): number {
   return pooledFreenessSteps(loadWithPending(view));
 }

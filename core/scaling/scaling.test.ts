@@ -5,7 +5,7 @@ import { exampleBand as band, exampleGuard as guard, examplePool as pool, exampl
 import { extrapolate, observe } from './forecast.ts';
 import { type FreenessBandMemory, freenessBand } from './freeness-band.ts';
 import { constrain } from './guard.ts';
-import { type PoolView, supply } from './pool-view.ts';
+import { meanFreenessSteps, type PoolView, supply } from './pool-view.ts';
 import { planScale, refuseTarget } from './scale-plan.ts';
 
 const policy = freenessBand(band);
@@ -77,6 +77,30 @@ describe('freeness band', () => {
     expect(targets.at(-1)).toBe(2);
     expect(proposedAfter(pool([server(1, 17)]), 60_000).target).toBe(1);
   });
+  test('F = (free - queued demand) / sequences x block size, the demand of admission counted like that of instances', () => {
+    // 2 x 1000 blocks, 20 sequences of 40: 1200 free. 30 more at admission want 900.
+    const view = pool([server(1, 10), server(2, 10)], { queued: { requests: 30, blocks: 900 } });
+    expect(meanFreenessSteps({ ...view, queued: undefined })).toBe((1_200 / 20) * 16);
+    expect(meanFreenessSteps(view)).toBe(((1_200 - 900) / 50) * 16);
+    expect(meanFreenessSteps({ ...view, pendingInstanceIds: ['chat-3'] })).toBe(((2_200 - 900) / 50) * 16);
+    expect(proposedAfter(view, 60_000)).toMatchObject({ target: 3, reasons: [{ code: 'freeness_low' }] });
+  });
+  test('the band of the paper is 10 to 60 blocks per sequence: its ends are inside', () => {
+    const at = (blocksEach: number) => proposedAfter(pool([server(1, 10, 100 - blocksEach)]), 60_000, { ...band, removalSteps: 161 });
+    expect([9, 10, 60, 61].map((blocksEach) => codes(at(blocksEach).reasons)[0])).toEqual(['freeness_low', 'in_band', 'in_band', 'freeness_high']);
+  });
+  test('a queue that memory could hold, but no slot can, is a reason to grow; pending slots count', () => {
+    const view = pool([server(1, 32, 1), server(2, 32, 1)], { queued: { requests: 10, blocks: 10 } });
+    const proposal = proposedAfter(view, 10_000);
+    expect(proposal).toMatchObject({ target: 3, reasons: [{ code: 'slots_full' }] });
+    expect(proposal.reasons[0]?.text).toMatch(/^74 sequences, queued ones counted, and 64 slots\. Mean freeness is/);
+    expect(proposedAfter({ ...view, pendingInstanceIds: ['chat-3'] }, 10_000).target).toBe(3);
+  });
+  test('an empty pool that nobody waits for stays empty; a request wakes it', () => {
+    const empty = pool([], { bounds: { min: 0, max: 6, floor: 0 } });
+    expect(codes(proposedAfter(empty, 60_000).reasons)).toEqual(['no_demand']);
+    expect(proposedAfter({ ...empty, queued: { requests: 1, blocks: 0 } }, 60_000).target).toBe(1);
+  });
   test('reasons carry numbers', () => {
     expect(proposedAfter(busy, 10_000).reasons[0]?.text).toBe('Mean freeness is 27 steps; the band is 160 to 960.');
   });
@@ -109,6 +133,10 @@ describe('guard', () => {
   test('shrinking waits for ordered instances and for suspect ones', () => {
     expect(codes(ask({ ...three, pendingInstanceIds: ['chat-4'] }, 3).reasons)).toEqual(['hold_pending']);
     expect(codes(ask(pool([server(1, 1), server(2, 1), server(3, 1, 40, { health: 'suspect' })]), 2).reasons)).toEqual(['hold_unhealthy']);
+  });
+  test('shrinking waits until admission has said what waits; growing does not', () => {
+    expect(codes(ask({ ...three, queued: undefined }, 2).reasons)).toEqual(['hold_queue_unknown']);
+    expect(ask({ ...three, queued: undefined }, 4).target).toBe(4);
   });
   test('a pool larger than allowed is not shrunk by a wish to grow', () => {
     expect(ask({ ...three, bounds: { min: 1, max: 2, floor: 1 } }, 4).target).toBe(3);

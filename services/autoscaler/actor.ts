@@ -7,7 +7,8 @@ import type { PoolBounds, PoolView } from '../../core/scaling/pool-view.ts';
 import { planScale } from '../../core/scaling/scale-plan.ts';
 import type { KnownInstance } from '../../core/tracking/fleet-view.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
-import type { PoolStatus, ScalePlan, ScalingDecided, ScalingEnded } from '../../proto/gen/messages.ts';
+import type { PoolStatus, QueueStatus, ScalePlan, ScalingDecided, ScalingEnded } from '../../proto/gen/messages.ts';
+import { demandOf, newerReport, type QueueReport } from './queue-reports.ts';
 
 export type ScalingMode = PoolStatus['mode'];
 
@@ -16,7 +17,9 @@ export interface PoolState {
   /** Of the lease; 0: not owned, nothing is decided. */
   readonly epoch: number;
   readonly mode: ScalingMode;
+  /** Of the policy named so: another one begins anew. */
   readonly memory: unknown;
+  readonly policy: string;
   /** The change that runs or waits for people. */
   readonly plan: ScalePlan | undefined;
   readonly lookUpAtMs: number | undefined;
@@ -26,16 +29,18 @@ export interface PoolState {
   readonly migrationsEndedAtMs: readonly number[];
   readonly instances: readonly KnownInstance[];
   readonly viewAgeMs: number;
+  readonly queue: QueueReport | undefined;
   readonly decision: SizeDecision | undefined;
   readonly decidedAtMs: number;
 }
 
 /** What survives in the store. */
-export type SavedPool = Pick<PoolState, 'memory' | 'plan' | 'grewAtMs' | 'shrankAtMs'>;
+export type SavedPool = Pick<PoolState, 'memory' | 'policy' | 'plan' | 'grewAtMs' | 'shrankAtMs'>;
 
 export type PoolMessage =
   | { readonly type: 'owned'; readonly epoch: number; readonly mode: ScalingMode; readonly saved: SavedPool | undefined }
   | { readonly type: 'tick'; readonly instances: readonly KnownInstance[]; readonly viewAgeMs: number }
+  | { readonly type: 'queue'; readonly status: QueueStatus }
   | { readonly type: 'mode'; readonly mode: ScalingMode }
   /** Somebody's wish, planned and checked by the service. */
   | { readonly type: 'command'; readonly plan: ScalePlan }
@@ -58,6 +63,8 @@ export interface PoolSettings {
   readonly guard: GuardLimits;
   readonly bounds: (pool: string) => PoolBounds;
   readonly stormMs: number;
+  /** Of a report of the queue; an older one says nothing. */
+  readonly maxQueueAgeMs: number;
   readonly lookUpMs: number;
   readonly executeWithinMs: number;
   readonly drainWithinMs: number;
@@ -75,6 +82,7 @@ export function viewOf(state: PoolState, settings: PoolSettings, nowMs: number):
     nowMs,
     bounds: settings.bounds(state.pool),
     instances: state.instances,
+    queued: demandOf(state.queue, nowMs, settings.maxQueueAgeMs),
     viewAgeMs: state.viewAgeMs,
     pendingInstanceIds: state.plan?.startInstanceIds ?? [],
     planRunning: state.plan !== undefined,
@@ -85,13 +93,15 @@ export function viewOf(state: PoolState, settings: PoolSettings, nowMs: number):
 }
 
 export function poolActor(settings: PoolSettings): Actor<PoolState, PoolMessage, PoolEffect> {
-  function tick(state: PoolState, nowMs: number): Step {
-    if (state.epoch === 0) return [state, []];
+  function tick(before: PoolState, nowMs: number): Step {
+    if (before.epoch === 0) return [before, []];
+    const state = before.policy === settings.policy.name ? before : { ...before, ...freshMemory() };
     const view = viewOf(state, settings, nowMs);
     const [memory, decision] = decideSize(settings.policy, settings.guard, view, state.memory);
     const decided: PoolState = { ...state, memory, decision, decidedAtMs: nowMs };
     const effects: PoolEffect[] = [{ type: 'measure', desired: desiredSize(decided), current: decision.current }];
-    if (isNews(state.decision, decision)) effects.push({ type: 'record', decided: toDecided(decided, decision, settings.policy.name) });
+    if (state.mode !== 'off' && isNews(state.decision, decision))
+      effects.push({ type: 'record', decided: toDecided(decided, decision, settings.policy.name) });
     if (state.mode !== 'active' || decision.constrained === decision.current) return [decided, effects];
     const plan = planScale(view, decision.constrained, {
       ...settings,
@@ -106,12 +116,13 @@ export function poolActor(settings: PoolSettings): Actor<PoolState, PoolMessage,
   function step(state: PoolState, message: PoolMessage | Wake, nowMs: number): Step {
     switch (message.type) {
       case 'owned': {
-        const saved = message.saved ?? { memory: settings.policy.start(), plan: undefined, grewAtMs: 0, shrankAtMs: 0 };
-        const { epoch, mode } = message;
-        return [{ ...state, ...saved, epoch, mode, lookUpAtMs: saved.plan ? nowMs : undefined }, []];
+        const { epoch, mode, saved } = message;
+        return [{ ...state, ...saved, epoch, mode, lookUpAtMs: saved?.plan ? nowMs : undefined }, []];
       }
       case 'tick':
         return tick({ ...state, instances: message.instances, viewAgeMs: message.viewAgeMs }, nowMs);
+      case 'queue':
+        return [{ ...state, queue: newerReport(state.queue, message.status, nowMs, settings.maxQueueAgeMs) }, []];
       case 'mode':
         return [{ ...state, mode: message.mode, decision: undefined }, []];
       case 'command':
@@ -134,13 +145,17 @@ export function poolActor(settings: PoolSettings): Actor<PoolState, PoolMessage,
     }
   }
 
+  function freshMemory() {
+    return { memory: settings.policy.start(), policy: settings.policy.name };
+  }
+
   return {
     kind: 'pool',
     start: (pool) => ({
       pool,
       epoch: 0,
       mode: 'off',
-      memory: settings.policy.start(),
+      ...freshMemory(),
       plan: undefined,
       lookUpAtMs: undefined,
       grewAtMs: 0,
@@ -148,6 +163,7 @@ export function poolActor(settings: PoolSettings): Actor<PoolState, PoolMessage,
       migrationsEndedAtMs: [],
       instances: [],
       viewAgeMs: Number.POSITIVE_INFINITY,
+      queue: undefined,
       decision: undefined,
       decidedAtMs: 0,
     }),

@@ -13,8 +13,8 @@ import type { Effects } from './effects.ts';
 const keptAnswers = 1_000;
 
 export interface CommandsOptions {
-  readonly config: AutoscalerConfig;
-  readonly settings: PoolSettings;
+  readonly config: () => AutoscalerConfig;
+  readonly settings: () => PoolSettings;
   readonly effects: Effects;
   readonly nowMs: () => number;
   /** The state of a pool that is owned here, brought up to date with the newest view. */
@@ -25,7 +25,7 @@ export interface CommandsOptions {
 }
 
 export function createCommands(options: CommandsOptions) {
-  const { config, settings, effects } = options;
+  const { effects } = options;
   const answers = new Map<string, Promise<Body<ScaleReply>>>();
 
   /** @throws SwitchyardError `not_owner` */
@@ -60,12 +60,13 @@ export function createCommands(options: CommandsOptions) {
   async function decideScale(command: ScaleCommand, commandId: string): Promise<Body<ScaleReply>> {
     const state = requireOwned(command.pool);
     const nowMs = options.nowMs();
+    const settings = options.settings();
     const view = viewOf(state, settings, nowMs);
     const from = supply(view);
     const scaleId = `scale-${command.pool}-${commandId.replace(/[^0-9a-zA-Z]/g, '').slice(-12)}`;
     // The same command came to a predecessor: its plan is ours now.
     if (state.plan?.scaleId === scaleId) return started(state.plan);
-    const refused = refuseTarget(view, command.target, config.maxViewAgeMs);
+    const refused = refuseTarget(view, command.target, options.config().maxViewAgeMs);
     if (refused) return { refusal: refused, workflowId: '', approvalId: '', from, to: command.target };
     if (command.target === from) return { workflowId: '', approvalId: '', from, to: from };
     const plan = planScale(view, command.target, {
@@ -92,8 +93,9 @@ export function createCommands(options: CommandsOptions) {
   }
 
   function statusOf(state: PoolState): PoolStatus {
+    const settings = options.settings();
     const view = viewOf(state, settings, options.nowMs());
-    const model = config.fleet.pools.find((pool) => pool.id === state.pool)?.models[0] ?? '';
+    const model = options.config().fleet.pools.find((pool) => pool.id === state.pool)?.models[0] ?? '';
     const running = view.instances.filter((instance) => instance.health === 'healthy' && instance.cordonReason !== 'scale_in');
     return {
       pool: state.pool,

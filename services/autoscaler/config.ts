@@ -27,6 +27,12 @@ export const autoscalerSchema = z
     stormMigrations: z.int().min(1).max(100_000).default(20).describe('migrations within stormMs from which nothing is removed'),
     stormMs: z.number().min(1_000).max(600_000).default(10_000).describe('window for stormMigrations, ms'),
     maxViewAgeMs: z.number().min(100).max(60_000).default(2_500).describe('the size stays while the fleet view is older, ms'),
+    maxQueueAgeMs: z
+      .number()
+      .min(500)
+      .max(60_000)
+      .default(3_000)
+      .describe('nothing is removed while admission has not said for longer what waits there, ms'),
     executeWithinMs: z.number().min(1_000).max(86_400_000).default(900_000).describe('time for a change of size, after any approval, ms'),
     drainWithinMs: z.number().min(1_000).max(86_400_000).default(600_000).describe('time to empty one instance, ms'),
     approvalWithinMs: z

@@ -30,8 +30,8 @@ export function createEffects(ports: Ports) {
   return {
     /** False: a later owner has written. @throws SwitchyardError `store_unavailable` */
     save(state: PoolState): Promise<boolean> {
-      const { memory, plan, grewAtMs, shrankAtMs } = state;
-      const saved: SavedPool = { memory, plan, grewAtMs, shrankAtMs };
+      const { memory, policy, plan, grewAtMs, shrankAtMs } = state;
+      const saved: SavedPool = { memory, policy, plan, grewAtMs, shrankAtMs };
       return store.saveSnapshot(leaseName(state.pool), state.epoch, encoder.encode(JSON.stringify(saved)));
     },
 

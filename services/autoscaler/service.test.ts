@@ -7,8 +7,10 @@ import * as contracts from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { every } from '../../lib/ports/clock.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
+import { killable } from '../../lib/testing/faulty-ports.ts';
 import { createScriptedWorkflows, type ScriptedWorkflows } from '../../lib/workflows/scripted-workflows.ts';
-import type { AuditEvent, PoolStatus, ScalePlan, ScalingDecided, ScalingEnded, ScalingModeCommand } from '../../proto/gen/messages.ts';
+import type { AuditEvent, PoolStatus, QueueStatus, ScalePlan, ScalingDecided, ScalingEnded, ScalingModeCommand } from '../../proto/gen/messages.ts';
+import { QueuedClass, QueueStatus as QueueStatusCodec } from '../../proto/gen/messages.ts';
 import { autoscalerSchema } from './config.ts';
 import { autoscaler } from './service.ts';
 
@@ -18,6 +20,8 @@ let operator: Bus;
 let instances: KnownInstance[];
 let trackerLives: boolean;
 let published: ScalingEnded[];
+let queued: { requests: number; demandBlocks: number } | undefined;
+let queueEpoch: number;
 
 const sim = { profile: 'llama-3.1-8b-h100' };
 const fleet = { pools: [{ id: 'chat', models: ['llama-3.1-8b'], instances: 3, min: 1, max: 5, floor: 2, sim }] };
@@ -32,13 +36,32 @@ beforeEach(() => {
   instances = calm();
   trackerLives = true;
   published = [];
+  queued = { requests: 0, demandBlocks: 0 };
+  queueEpoch = 1;
   const tracker = world.ports('instance-tracker-1').bus;
   let version = 0;
   every(world.clock, 200, () => {
     const received = instances.map((instance) => ({ ...instance, receivedAtMs: world.clock.now() }));
     if (trackerLives) tracker.publish(contracts.fleetChanged, [], exampleView(received, ++version));
   });
+  const admission = world.ports('admission-1').bus;
+  every(world.clock, 1_000, () => {
+    if (queued) admission.publish(contracts.queueStatus, ['chat'], queueStatus(queued, ++version));
+  });
 });
+
+function queueStatus(demand: NonNullable<typeof queued>, version: number): Omit<QueueStatus, 'meta'> {
+  return {
+    ...QueueStatusCodec.decode(new Uint8Array()),
+    pool: 'chat',
+    epoch: queueEpoch,
+    version,
+    classes: [
+      { ...QueuedClass.decode(new Uint8Array()), sloClass: 'interactive', requests: 0, demandBlocks: 0 },
+      { ...QueuedClass.decode(new Uint8Array()), sloClass: 'standard', ...demand },
+    ],
+  };
+}
 
 async function startScaler(settings: object = {}, id = 'autoscaler-1') {
   const running = await autoscaler.start(autoscalerSchema.parse({ fleet, ...settings }), { ...world.ports(id), workflows });
@@ -184,6 +207,69 @@ describe('modes', () => {
   });
 });
 
+describe('demand that waits at admission', () => {
+  test('counts as demand: instances that look well while the queue is long are too few', async () => {
+    queued = { requests: 40, demandBlocks: 1_600 };
+    await startScaler({ mode: 'active' });
+    await world.clock.advance(15_000);
+    expect(plans()).toMatchObject([{ from: 3, to: 4 }]);
+    expect(plans()[0]?.reasons[0]).toBe('Mean freeness is 46 steps, with 40 waiting at admission; the band is 160 to 960.');
+  });
+  test('wakes an empty pool, which otherwise stays empty', async () => {
+    instances = [];
+    const bare = { pools: [{ ...fleet.pools[0]!, min: 0, floor: 0 }] };
+    await startScaler({ mode: 'active', fleet: bare });
+    await world.clock.advance(60_000);
+    expect(plans()).toEqual([]);
+    queued = { requests: 1, demandBlocks: 0 };
+    await world.clock.advance(15_000);
+    expect(plans()).toMatchObject([{ from: 0, to: 1, startInstanceIds: ['chat-1'] }]);
+  });
+  test('that nobody reports holds removals back, not growth', async () => {
+    queued = undefined;
+    instances = idle();
+    await startScaler({ mode: 'active' });
+    await world.clock.advance(90_000);
+    expect(plans()).toEqual([]);
+    expect((await decided()).at(-1)?.reasons.join(' ')).toContain('hold_queue_unknown');
+    instances = busy();
+    await world.clock.advance(15_000);
+    expect(plans()).toMatchObject([{ from: 3, to: 4 }]);
+  });
+  test('is taken from the newest owner of the queue; after a silence from whoever speaks', async () => {
+    queueEpoch = 7;
+    await startScaler({ mode: 'active' });
+    queued = { requests: 40, demandBlocks: 1_600 };
+    queueEpoch = 6;
+    await world.clock.advance(20_000);
+    expect(plans().length).toBe(1);
+  });
+});
+
+describe('changed settings', () => {
+  test('are taken while it runs: band, range, and pools that come and go', async () => {
+    const running = await startScaler({ mode: 'active' });
+    await world.clock.advance(30_000);
+    expect(plans()).toEqual([]);
+    const wider = {
+      pools: [
+        { ...fleet.pools[0]!, max: 9 },
+        { ...fleet.pools[0]!, id: 'large', models: ['llama-70b'], min: 0 },
+      ],
+    };
+    running.reconfigure!(autoscalerSchema.parse({ fleet: wider, lowSteps: 1_000, highSteps: 2_000, removalSteps: 1_500, upWindowMs: 2_000 }));
+    await world.clock.advance(5_000);
+    expect(plans()).toMatchObject([{ pool: 'chat', from: 3, to: 4 }]);
+    expect(await status()).toMatchObject({ pool: 'chat', max: 9 });
+    expect(running.owns().length).toBe(2);
+    running.reconfigure!(autoscalerSchema.parse({ fleet: { pools: [wider.pools[1]] } }));
+    await world.clock.advance(1_000);
+    expect(running.owns()).toEqual([expect.stringMatching(/^scaler\/large@/)]);
+    expect(await status()).toMatchObject({ pool: 'large' });
+    expect(world.telemetry.logs.filter((line) => line.level === 'error')).toEqual([]);
+  });
+});
+
 describe('manual sizes', () => {
   function loseTemporal(): void {
     workflows.away = true;
@@ -264,6 +350,43 @@ describe('take-over', () => {
     finish(plans()[0]!, { outcome: 'failed', code: 'no_launcher', started: [] });
     await world.clock.advance(15_000);
     expect(plans()[1]).toMatchObject({ epoch: after, startInstanceIds: ['chat-4'] });
+  });
+  test.each([
+    ['before its workflow started', false],
+    ['before it heard that its workflow had started', true],
+  ])('a scaler killed after it saved a plan, %s, leaves nothing half-done', async (_name, started) => {
+    instances = busy();
+    const first = killable(world.ports('autoscaler-1'));
+    const dying: typeof workflows.start = async (...input) => {
+      if (started) await workflows.start(...input);
+      first.kill('crash');
+      return new Promise<boolean>(() => {});
+    };
+    const config = autoscalerSchema.parse({ fleet, mode: 'active' });
+    await autoscaler.start(config, { ...first.ports, workflows: { ...workflows, start: dying } });
+    await autoscaler.start(config, { ...world.ports('autoscaler-2'), workflows });
+    await world.clock.advance(60_000);
+    // Either the plan that runs is known and waited for, or it was forgotten and decided anew.
+    expect(plans().length).toBe(1);
+    expect(await status()).toMatchObject({ pending: 1, desired: 4 });
+    expect(plans()[0]?.startInstanceIds).toEqual(['chat-4']);
+    expect(plans()[0]!.epoch < (await status())!.epoch).toBe(started);
+    instances = [...busy(), exampleServer(4, 0)];
+    finish(plans()[0]!);
+    await world.clock.advance(5_000);
+    expect(await status()).toMatchObject({ current: 4, pending: 0, desired: 4 });
+    expect(plans().length).toBe(1);
+  });
+  test('a start that takes long is not taken for one that never happened', async () => {
+    await startScaler();
+    workflows.startDelayMs = 8_000;
+    void operator
+      .request(contracts.scalePool, ['chat'], { pool: 'chat', target: 4, requestedBy: 'ada', note: '' }, { timeoutMs: 1_000 })
+      .catch(() => {});
+    await world.clock.advance(7_000);
+    expect((await scale(5)).refusal?.code).toBe('scaling_in_progress');
+    await world.clock.advance(7_000);
+    expect(plans().length).toBe(1);
   });
   test('an end that came while nobody owned the pool is found out', async () => {
     const first = await startScaler();

@@ -21,28 +21,38 @@ import { createEffects, leaseName } from './effects.ts';
 
 const retryMs = 500;
 
-function policyOf(config: AutoscalerConfig): ScalingPolicy<unknown> {
-  return freenessBand(config) as ScalingPolicy<unknown>;
+function settingsOf(config: AutoscalerConfig): PoolSettings {
+  return {
+    ...config,
+    policy: freenessBand(config) as ScalingPolicy<unknown>,
+    guard: config,
+    bounds: (pool) => config.fleet.pools.find((each) => each.id === pool)!,
+  };
 }
 
 async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<AutoscalerConfig>> {
   const { clock, bus, store, telemetry } = ports;
   const { log } = telemetry;
   const effects = createEffects(ports);
-  const pools = config.fleet.pools.map((pool) => pool.id);
-  const settings: PoolSettings = {
-    ...config,
-    policy: policyOf(config),
-    guard: config,
-    bounds: (pool) => config.fleet.pools.find((each) => each.id === pool)!,
-  };
+  let settings = settingsOf(config);
   const host = hostActors({ actor: poolActor(settings), clock, telemetry, perform });
   const fleet = watchFleet({ bus, clock, telemetry, changed: () => {} });
+  const owner = leaseOwner(ports);
   const ownerships = new Map<string, Ownership>();
   const services = new Map<string, Subscription[]>();
   /** Manual commands that wait to hear whether their workflow started. */
   const waiting = new Map<string, (refused: Refusal | undefined) => void>();
-  const commands = createCommands({ config, settings, effects, nowMs: () => clock.now(), owned, launch: launchManually, setMode });
+  /** Plans whose workflow Temporal has been asked for and has not answered: one per pool at most. */
+  const starting = new Set<string>();
+  const commands = createCommands({
+    config: () => config,
+    settings: () => settings,
+    effects,
+    nowMs: () => clock.now(),
+    owned,
+    launch: launchManually,
+    setMode,
+  });
 
   function perform(pool: string, effect: PoolEffect): void {
     switch (effect.type) {
@@ -94,6 +104,7 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
       settle(plan.scaleId, 'store_unavailable', 'the plan could not be saved; ask again');
       return;
     }
+    starting.add(plan.scaleId);
     try {
       await effects.startScaling(plan);
       log.info('change of size started', { plan: plan.scaleId, from: plan.from, to: plan.to, approval: plan.needsApproval });
@@ -102,6 +113,8 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
       // It may have been started nevertheless: the plan stays until a look at the workflow has told.
       log.warn('change of size not started', { plan: plan.scaleId, error: String(thrown) });
       settle(plan.scaleId, 'workflows_unavailable', 'Temporal did not answer; the change may run nevertheless, see "switchyard status"');
+    } finally {
+      starting.delete(plan.scaleId);
     }
   }
 
@@ -120,6 +133,8 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
   }
 
   async function lookUp(pool: string, plan: ScalePlan): Promise<void> {
+    // What is being started may be there a moment later.
+    if (starting.has(plan.scaleId)) return;
     const found = await effects.lookUp(plan);
     if (!host.state(pool)) return;
     if (found.found === 'ended') host.tell(pool, { type: 'ended', ended: found.ended });
@@ -150,6 +165,7 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
     for (const service of services.get(pool) ?? []) void service.stop();
     services.delete(pool);
     host.stop(pool);
+    effects.measure(pool, 0, 0);
   }
 
   const shared = [
@@ -159,22 +175,54 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
     bus.subscribe(contracts.migrationEnded, [], (ended) => {
       if (host.state(ended.pool)) host.tell(ended.pool, { type: 'migration_ended' });
     }),
-    bus.serve(contracts.listPools, [], () => ({ pools: pools.flatMap((pool) => owned(pool) ?? []).map(commands.statusOf) })),
+    bus.subscribe(contracts.queueStatus, ['*'], (status, { keys }) => {
+      if (host.state(keys[0] ?? '')) host.tell(keys[0]!, { type: 'queue', status });
+    }),
+    bus.serve(contracts.listPools, [], () => ({
+      pools: host
+        .keys()
+        .sort()
+        .flatMap((pool) => owned(pool) ?? [])
+        .map(commands.statusOf),
+    })),
   ];
-  const cancelTicks = every(clock, config.tickMs, () => {
+  function tick(): void {
     for (const pool of host.keys()) host.tell(pool, { type: 'tick', instances: instancesOf(pool), viewAgeMs: fleet.ageMs() });
-  });
-  for (const pool of pools) {
-    const gained = (lease: Lease) => void begin(pool, lease);
-    ownerships.set(
-      pool,
-      keepOwning({ name: leaseName(pool), owner: leaseOwner(ports), ttlMs: config.leaseMs, clock, store, telemetry, gained, lost: () => end(pool) }),
-    );
   }
+
+  /** Tries to own each pool of the fleet file; gives up those that have left it. */
+  function follow(pools: readonly string[]): void {
+    for (const [pool, ownership] of ownerships) {
+      if (pools.includes(pool)) continue;
+      ownerships.delete(pool);
+      end(pool);
+      void ownership.stop();
+    }
+    for (const pool of pools) {
+      if (ownerships.has(pool)) continue;
+      const gained = (lease: Lease) => void begin(pool, lease);
+      ownerships.set(
+        pool,
+        keepOwning({ name: leaseName(pool), owner, ttlMs: config.leaseMs, clock, store, telemetry, gained, lost: () => end(pool) }),
+      );
+    }
+  }
+
+  const poolsOf = ({ fleet: { pools } }: AutoscalerConfig) => pools.map((pool) => pool.id);
+  let cancelTicks = every(clock, config.tickMs, tick);
+  follow(poolsOf(config));
 
   return {
     ready: () => (bus.connected() ? true : 'the bus is away'),
-    owns: () => pools.flatMap((pool) => ownerships.get(pool)?.lease() ?? []).map((lease) => `${lease.name}@${lease.epoch}`),
+    owns: () => [...ownerships.values()].flatMap((ownership) => ownership.lease() ?? []).map((lease) => `${lease.name}@${lease.epoch}`),
+    reconfigure(changed) {
+      config = changed;
+      settings = settingsOf(changed);
+      follow(poolsOf(changed));
+      host.become(poolActor(settings));
+      cancelTicks();
+      cancelTicks = every(clock, changed.tickMs, tick);
+    },
     async drain() {
       cancelTicks();
       await Promise.all([...shared, ...[...services.values()].flat()].map((service) => service.stop()));
