@@ -88,7 +88,7 @@ export interface KvAdapter {
     last: boolean;
     pauseLeaseMs: number;
   }): Promise<StageSource | Refusal>;
-  /** Source: frees the sequence (committed) or lets it go on. Repeats and unknown requests are fine; a wrong epoch is refused. */
+  /** Source: frees the sequence (committed) or lets it go on. Repeats, unknown requests and other epochs change nothing. */
   release(requestId: string, epoch: number, committed: boolean): Refusal | undefined;
 
   /** Target: holds blocks. Idempotent by id. Refused: `target_full`. */

@@ -1,0 +1,179 @@
+// What the conformance suite of engine adapters knows of each adapter, and a recorder of what an engine says.
+
+import { VirtualClock } from '../../lib/clock/virtual-clock.ts';
+import { simEngineSchema } from '../../lib/config/fleet.ts';
+import { SimEngine } from '../../lib/engines/sim/sim-engine.ts';
+import type { Clock } from '../../lib/ports/clock.ts';
+import type { EngineAdapter, EngineEvent, EngineHooks, GenerateRequest, KvAdapter, LifecycleEvent, StageSource } from '../../lib/ports/engines.ts';
+import type { Refusal } from '../../proto/gen/messages.ts';
+
+export interface EngineSubject {
+  readonly name: string;
+  readonly model: string;
+  /** Milliseconds until a cancelled sequence has given everything back. */
+  readonly cancelWithinMs: number;
+  /** Time for these engines: passes by itself, or is moved by `until` and `pass`. */
+  start(): EngineTime;
+}
+
+export interface EngineTime {
+  readonly clock: Clock;
+  until(condition: () => boolean, withinMs?: number): Promise<void>;
+  pass(ms: number): Promise<void>;
+  /** A small engine: at most 4 sequences at once, 240 tokens of context. The same answers from every one. */
+  make(hooks: EngineHooks): Promise<EngineAdapter>;
+}
+
+export const subjects: readonly EngineSubject[] = [
+  {
+    name: 'sim',
+    model: 'llama-3.1-8b',
+    cancelWithinMs: 100,
+    start() {
+      const clock = new VirtualClock();
+      const config = simEngineSchema.parse({
+        ...{ profile: 'llama-3.1-8b-h100', blocks: 64, blockTokens: 4, kvBytesPerToken: 64, maxRunning: 4, maxWaiting: 4 },
+        ...{ prefillChunk: 32, maxContextTokens: 240 },
+      });
+      return {
+        clock,
+        until: (condition, withinMs = 60_000) => clock.until(condition, withinMs),
+        pass: (ms) => clock.advance(ms),
+        make: async (hooks) => new SimEngine({ model: 'llama-3.1-8b', config, clock, hooks }),
+      };
+    },
+  },
+];
+
+/** What one stream has said. */
+export class Heard {
+  readonly ids: number[] = [];
+  text = '';
+  data = '';
+  gaps = 0;
+  end: EngineEvent | undefined;
+
+  take(event: EngineEvent): void {
+    if (event.index !== this.ids.length) this.gaps++;
+    this.ids.push(...event.tokenIds);
+    this.text += event.text;
+    this.data += Buffer.from(event.data).toString();
+    if (event.finishReason !== '' || event.error) this.end = event;
+  }
+
+  /** The text that a client puts together from the chunks. */
+  get shown(): string {
+    return this.chunks.map((chunk) => chunk.choices[0]?.delta?.content ?? '').join('');
+  }
+
+  get chunks() {
+    return this.data
+      .split('\n\n')
+      .filter((part) => part !== '')
+      .map((part) => JSON.parse(part.slice('data: '.length)));
+  }
+}
+
+/** An engine with everything it has said. */
+export class EngineRig {
+  readonly time: EngineTime;
+  readonly engine: EngineAdapter;
+  readonly model: string;
+  /** By request id and epoch. */
+  readonly heard: Map<string, Heard>;
+  /** Events of each call, as request ids. */
+  readonly calls: string[][];
+  readonly lifecycle: LifecycleEvent[];
+  readonly changes: () => number;
+
+  private constructor(given: Omit<EngineRig, 'open' | 'stream' | 'ended' | 'free' | 'kv'>) {
+    this.time = given.time;
+    this.engine = given.engine;
+    this.model = given.model;
+    this.heard = given.heard;
+    this.calls = given.calls;
+    this.lifecycle = given.lifecycle;
+    this.changes = given.changes;
+  }
+
+  static async start(subject: EngineSubject, time: EngineTime = subject.start()): Promise<EngineRig> {
+    const heard = new Map<string, Heard>();
+    const calls: string[][] = [];
+    const lifecycle: LifecycleEvent[] = [];
+    let changes = 0;
+    const engine = await time.make({
+      onEvents(events) {
+        calls.push(events.map((event) => event.requestId));
+        for (const event of events) {
+          const key = `${event.requestId}@${event.epoch}`;
+          if (!heard.has(key)) heard.set(key, new Heard());
+          heard.get(key)!.take(event);
+        }
+      },
+      onLifecycle: (event) => lifecycle.push(event),
+      onChange: () => changes++,
+    });
+    return new EngineRig({ time, engine, model: subject.model, heard, calls, lifecycle, changes: () => changes });
+  }
+
+  get kv(): KvAdapter {
+    return this.engine.kv!;
+  }
+
+  /** Blocks that can be had, cached ones included. */
+  get free(): number {
+    return this.engine.status().freeBlocks;
+  }
+
+  open(requestId: string, fields: Record<string, unknown> = {}, more: Partial<GenerateRequest> = {}, held = false): Refusal | undefined {
+    const body = Buffer.from(JSON.stringify({ model: this.model, messages: [{ role: 'user', content: 'Tell me about the sea' }], ...fields }));
+    return this.engine.open(
+      {
+        ...{ requestId, epoch: 1, endpoint: 'chat', body, clientStreams: true, resumeTokenIds: [], resumeText: '', reservationId: '' },
+        ...{ priority: 0, arrivalMs: this.time.clock.now(), createdS: 1_700_000_000, includeUsage: false, gatewayId: 'gateway-1' },
+        ...{ traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '' },
+        ...more,
+      },
+      held,
+    );
+  }
+
+  stream(requestId: string, epoch = 1): Heard {
+    const key = `${requestId}@${epoch}`;
+    if (!this.heard.has(key)) this.heard.set(key, new Heard());
+    return this.heard.get(key)!;
+  }
+
+  async ended(requestId: string, epoch = 1): Promise<Heard> {
+    const heard = this.stream(requestId, epoch);
+    await this.time.until(() => heard.end !== undefined);
+    return heard;
+  }
+}
+
+/** One stage, carried from hand to hand. `change` may damage or leave out what is written. */
+export async function copyStage(
+  source: EngineRig,
+  target: EngineRig,
+  move: { requestId: string; reservationId: string; transferToken: string; last?: boolean; pauseLeaseMs?: number },
+  leaveOut: (block: number) => boolean = () => false,
+): Promise<{ stage: StageSource; missing: readonly number[] } | Refusal> {
+  const { requestId, reservationId, transferToken, last = false, pauseLeaseMs = 5_000 } = move;
+  let begun: StageSource | Refusal | undefined;
+  void source.kv.beginStage({ requestId, epoch: 1, reservationId, last, pauseLeaseMs }).then((stage) => {
+    begun = stage;
+  });
+  await source.time.until(() => begun !== undefined);
+  const stage = begun!;
+  if ('code' in stage) return stage;
+  const incoming = target.kv.incoming(reservationId, transferToken);
+  if ('code' in incoming) return incoming;
+  for (const { block, version } of stage.blocks) {
+    if (leaveOut(block)) continue;
+    const payload = stage.read(block, 0, stage.blockBytes).slice();
+    const refused = incoming.write({ block, offset: 0, blockBytes: stage.blockBytes, version, payload });
+    if (refused) return refused;
+  }
+  const committed = incoming.commit(stage.versions, last, stage.state);
+  return 'code' in committed ? committed : { stage, missing: committed.missing };
+}
