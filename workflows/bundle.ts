@@ -11,7 +11,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
-const sources = ['core/errors', 'core/approval', 'core/workflows', 'lib/workflows/sandbox', 'workflows'];
+const sources = ['core/errors', 'core/approval', 'core/workflows', 'lib/workflows', 'workflows'];
 
 /**
  * Makes the bundle. The one in .switchyard/ is made only when the sources have changed.

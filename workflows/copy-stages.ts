@@ -1,10 +1,12 @@
 // The copy loop of migrations and transfers: stage after stage while the source decodes on, until little enough is left.
+import { SwitchyardError } from '../core/errors/switchyard-error.ts';
 import type { Copied, CopyProgress, Held } from '../core/workflows/activities.ts';
 import type { ActivityContext } from '../core/workflows/control.ts';
 import * as contracts from '../lib/contracts.ts';
+import type { Body } from '../lib/ports/bus.ts';
 import type { Ports } from '../lib/ports/ports.ts';
 import type { Attributes } from '../lib/ports/telemetry.ts';
-import type { CopyStageReply } from '../proto/gen/messages.ts';
+import type { CopyStageCommand, CopyStageReply } from '../proto/gen/messages.ts';
 import { whileAlive } from './alive.ts';
 import type { ActivitySettings } from './settings.ts';
 
@@ -28,7 +30,14 @@ export interface Stage {
 
 export type StageReply = CopyStageReply;
 
-/** One stage, with its span. @throws what the bus throws */
+/** A source that dies in the middle of a stage is noticed after this. */
+const longestAskMs = 1_000;
+
+/**
+ * One stage, with its span. A source joins a repeated question to the stage that it is copying, so it is asked again
+ * and again: one that has died leaves nobody who could be asked.
+ * @throws what the bus throws; `timeout` when the stage has not ended within its time
+ */
 export function copyStage(ports: Ports, job: CopyJob, stage: Stage): Promise<StageReply> {
   const attributes: Attributes = {
     'switchyard.request.id': job.requestId,
@@ -39,27 +48,35 @@ export function copyStage(ports: Ports, job: CopyJob, stage: Stage): Promise<Sta
     'switchyard.mode': stage.last ? 'last' : 'pre_copy',
   };
   return ports.telemetry.span('migrate.stage', { attributes }, async (span) => {
-    const reply = await ports.bus.request(
-      contracts.copyStage,
-      [job.sourceInstanceId],
-      {
-        instanceId: job.sourceInstanceId,
-        reservationId: job.reservationId,
-        requestId: job.requestId,
-        epoch: job.epoch,
-        kvAddress: job.held.kvAddress,
-        transferToken: job.held.transferToken,
-        stage: stage.stage,
-        last: stage.last,
-        pauseLeaseMs: stage.pauseLeaseMs,
-        connections: job.connections,
-      },
-      { timeoutMs: stage.timeoutMs },
-    );
+    const reply = await askUntilCopied(ports, stage.timeoutMs, {
+      instanceId: job.sourceInstanceId,
+      reservationId: job.reservationId,
+      requestId: job.requestId,
+      epoch: job.epoch,
+      kvAddress: job.held.kvAddress,
+      transferToken: job.held.transferToken,
+      stage: stage.stage,
+      last: stage.last,
+      pauseLeaseMs: stage.pauseLeaseMs,
+      connections: job.connections,
+    });
     span.set({ 'switchyard.blocks': reply.blocksSent, 'switchyard.blocks_remaining': reply.blocksRemaining, 'switchyard.bytes': reply.bytesSent });
     if (reply.refusal) span.fail(reply.refusal.code, reply.refusal.message);
     return reply;
   });
+}
+
+async function askUntilCopied(ports: Ports, withinMs: number, command: Body<CopyStageCommand>): Promise<StageReply> {
+  const untilMs = ports.clock.now() + withinMs;
+  for (;;) {
+    const timeoutMs = Math.min(longestAskMs, untilMs - ports.clock.now());
+    try {
+      return await ports.bus.request(contracts.copyStage, [command.instanceId], command, { timeoutMs });
+    } catch (thrown) {
+      const slow = thrown instanceof SwitchyardError && thrown.code === 'timeout';
+      if (!slow || ports.clock.now() >= untilMs) throw thrown;
+    }
+  }
 }
 
 export interface CopyLimits {

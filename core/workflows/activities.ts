@@ -9,6 +9,8 @@ import type { ActivityContext } from './control.ts';
 export interface Held {
   readonly kvAddress: string;
   readonly transferToken: string;
+  /** Token link of who holds them. Empty: as planned. */
+  readonly address: string;
 }
 
 export type Reserved = { readonly held: Held; readonly refusal: null } | { readonly held: null; readonly refusal: Refusal };

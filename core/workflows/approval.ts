@@ -5,6 +5,7 @@ import { type ApprovalEvent, approvalExpiresAt, isDecided, openApproval, reduceA
 import { fromRefusal } from '../errors/switchyard-error.ts';
 import type { ActivityCatalogue, ApprovalAudit } from './activities.ts';
 import { isCancelled, type WorkflowControl } from './control.ts';
+import { counted } from './story.ts';
 
 export type ApprovalActivities = Pick<ActivityCatalogue, 'recordApproval'>;
 
@@ -22,6 +23,10 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
   let state: ApprovalState = openApproval(request);
   let unwritten: ApprovalAudit[] = [approvalAudit(state, 'requested', request.requestedBy, ctl.now())];
 
+  ctl.tell(
+    `${request.requestedBy} asks; ${counted(state.request?.quorum ?? 1, 'vote')} of others needed until ${new Date(request.expiresAtMs).toISOString()}, else it is not done`,
+  );
+
   const check = (event: ApprovalEvent) => {
     const { refusal } = reduceApproval(state, event, ctl.now());
     if (refusal) throw fromRefusal(refusal);
@@ -31,8 +36,13 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
     const step = reduceApproval(before, event, ctl.now());
     if (step.refusal) throw fromRefusal(step.refusal);
     state = step.state;
+    if (event.type === 'vote')
+      ctl.tell(`${actor} ${event.decision === 'approve' ? 'approves' : 'rejects'}${event.reason === '' ? '' : `: ${event.reason}`}`);
     if (event.type === 'vote') unwritten.push(approvalAudit(state, `vote-${state.votes.length}`, actor, ctl.now(), 'voted'));
-    if (!isDecided(before) && isDecided(state)) unwritten.push(approvalAudit(state, state.state, actor, ctl.now()));
+    if (!isDecided(before) && isDecided(state)) {
+      ctl.tell(`**${state.state}**`);
+      unwritten.push(approvalAudit(state, state.state, actor, ctl.now()));
+    }
     return state;
   };
 
@@ -45,7 +55,7 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
   ctl.handleQuery(stateQuery, () => state);
 
   const write = async () => {
-    const events = unwritten;
+    const events = [...unwritten];
     await act.recordApproval({ approval: state, events });
     // Not before it is done: a cancelled attempt is made good by the next one. Votes may have come in meanwhile.
     unwritten = unwritten.slice(events.length);
@@ -55,7 +65,7 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
     while (!isDecided(state)) {
       if (unwritten.length > 0) await write();
       const leftMs = (approvalExpiresAt(state) ?? 0) - ctl.now();
-      const changed = leftMs > 0 && (await ctl.condition(() => unwritten.length > 0, leftMs));
+      const changed = leftMs > 0 && (await ctl.condition(() => isDecided(state) || unwritten.length > 0, leftMs));
       if (!changed) apply({ type: 'tick' }, 'clock');
     }
   } catch (thrown) {
@@ -64,6 +74,11 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
   }
   await ctl.shielded(write);
   return state;
+}
+
+/** Who voted how, in brackets; empty without votes. */
+export function votesOf({ votes }: ApprovalState): string {
+  return votes.length === 0 ? '' : ` (${votes.map(({ voter, decision }) => `${voter}: ${decision}`).join(', ')})`;
 }
 
 /** One line of the audit log about an approval. */

@@ -4,7 +4,7 @@ import type { ApprovalRequest, ApprovalState, Refusal } from '../../proto/gen/me
 import { pinPayload } from '../approval/pin.ts';
 import { closedCode, reduceApproval } from '../approval/reducer.ts';
 import type { ActivityCatalogue } from './activities.ts';
-import { approvalAudit } from './approval.ts';
+import { approvalAudit, votesOf } from './approval.ts';
 import { codeOf, type WorkflowControl } from './control.ts';
 
 export type ExecutionActivities = Pick<ActivityCatalogue, 'recordApproval'>;
@@ -28,17 +28,22 @@ export async function askFirst(
 ): Promise<Permission> {
   if (!request) {
     const { refusal } = await conditions();
+    if (refusal) ctl.tell(`not done: ${refusal.message}`);
     return refusal ? { granted: false, code: refusal.code } : { granted: true, approval: undefined };
   }
+  ctl.tell(`waiting for people: ${request.approvalId}`);
   const decided = await ctl.child('approval', request.approvalId, request);
+  ctl.tell(`${request.approvalId} is ${decided.state}${votesOf(decided)}`);
   if (decided.state !== 'approved') return { granted: false, code: closedCode(decided) };
   const { refusal: drift } = await conditions();
   if (drift) {
+    ctl.tell(`not done: ${drift.message}`);
     await recordEnd(decided, 'not_executed', drift.code, act, ctl);
     return { granted: false, code: drift.code };
   }
   const step = reduceApproval(decided, { type: 'execute', actionHash: pinPayload(payload).actionHash }, ctl.now());
   if (step.refusal) {
+    ctl.tell(`not done: ${step.refusal.message}`);
     await recordEnd(step.state, 'not_executed', step.refusal.code, act, ctl);
     return { granted: false, code: step.refusal.code };
   }

@@ -20,6 +20,8 @@ export interface WorkflowControl {
   handleQuery<R>(name: string, handle: () => R): void;
   /** Starts another workflow and waits for its end. It is cancelled with this one. */
   child<N extends WorkflowName>(name: N, id: string, input: WorkflowInputs[N]): Promise<WorkflowResults[N]>;
+  /** Adds a sentence to the workflow's story: what people read who look at it (core/workflows/story.ts). */
+  tell(line: string): void;
   log(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 

@@ -3,10 +3,11 @@
 // meanwhile, and a router with an old view may still have sent one.
 
 import { drainPayload } from '../approval/requests.ts';
-import type { ActivityCatalogue } from './activities.ts';
+import type { ActivityCatalogue, MoveRound } from './activities.ts';
 import { askFirst, type Permission, reportExecution } from './approved-execution.ts';
 import type { DrainOutcome, DrainPlan } from './catalogue.ts';
 import { codeOf, isCancelled, type WorkflowControl } from './control.ts';
+import { counted } from './story.ts';
 
 export type DrainActivities = Pick<ActivityCatalogue, 'checkDrain' | 'setCordon' | 'moveAway' | 'confirmEmpty' | 'recordApproval'>;
 
@@ -31,8 +32,13 @@ export async function drainInstance(plan: DrainPlan, act: DrainActivities, ctl: 
   let outcome: DrainOutcome;
   try {
     permission = await askFirst(plan.approval, drainPayload(plan), () => act.checkDrain(plan), act, ctl);
-    if (!permission.granted) return ended(permission.code === 'cancelled' ? 'cancelled' : 'refused', permission.code, tally);
+    if (!permission.granted) {
+      outcome = ended(permission.code === 'cancelled' ? 'cancelled' : 'refused', permission.code, tally);
+      ctl.tell(storyEnd(plan, outcome));
+      return outcome;
+    }
     cordoned = true;
+    ctl.tell(`closing ${plan.instanceId} to new requests`);
     await act.setCordon({ instanceId: plan.instanceId, reason: plan.reason });
     const empty = await empties(plan, tally, act, ctl);
     outcome = empty ? ended('empty', '', tally) : ended('not_empty', 'deadline_exceeded', tally);
@@ -40,6 +46,7 @@ export async function drainInstance(plan: DrainPlan, act: DrainActivities, ctl: 
     if (cordoned) await uncordon(plan, act, ctl);
     outcome = ended(isCancelled(thrown) ? 'cancelled' : 'refused', codeOf(thrown), tally);
   }
+  ctl.tell(storyEnd(plan, outcome));
   await reportExecution(permission, { succeeded: outcome.outcome === 'empty', code: outcome.code }, act, ctl);
   return outcome;
 }
@@ -54,6 +61,7 @@ async function empties(plan: DrainPlan, tally: Tally, act: DrainActivities, ctl:
       else tally.failed.add(move.requestId);
     }
     tally.left = round.left;
+    if (round.moves.length > 0 || round.left > 0) ctl.tell(storyOf(round));
     const progress = round.moves.some((move) => move.code === '');
     pauseMs = progress ? shortestPauseMs : Math.min(longestPauseMs, pauseMs * 2);
     if (round.left === 0) {
@@ -67,6 +75,19 @@ async function empties(plan: DrainPlan, tally: Tally, act: DrainActivities, ctl:
     if (leftMs <= 0) return false;
     await ctl.sleep(Math.min(pauseMs, leftMs));
   }
+}
+
+function storyOf({ moves, left }: MoveRound): string {
+  const moved = moves.filter((move) => move.code === '').length;
+  const codes = [...new Set(moves.flatMap((move) => (move.code === '' ? [] : [move.code])))].sort();
+  const stayed = codes.length === 0 ? '' : `, ${moves.length - moved} stayed (${codes.join(', ')})`;
+  return `${counted(moved, 'request')} moved away${stayed}, ${left} left`;
+}
+
+function storyEnd({ instanceId }: DrainPlan, { outcome, code, moved, left }: DrainOutcome): string {
+  if (outcome === 'empty') return `**empty**: ${counted(moved, 'request')} moved away; ${instanceId} stays closed`;
+  if (outcome === 'not_empty') return `**not empty** in time: ${counted(left, 'request')} finish there; ${instanceId} stays closed`;
+  return `**${outcome}** (${code}): ${instanceId} takes requests as before`;
 }
 
 async function uncordon(plan: DrainPlan, act: DrainActivities, ctl: WorkflowControl): Promise<void> {

@@ -4,6 +4,7 @@ import type { MigrationPlan } from '../../proto/gen/messages.ts';
 import type { ActivityCatalogue, CopyProgress, CutOver, Held } from './activities.ts';
 import type { MigrationOutcome } from './catalogue.ts';
 import { codeOf, type WorkflowControl } from './control.ts';
+import { counted } from './story.ts';
 
 export type MigrationActivities = Pick<
   ActivityCatalogue,
@@ -29,6 +30,11 @@ export async function migrateRequest(plan: MigrationPlan, act: MigrationActiviti
     downtimeMs: cut.downtimeMs,
     totalMs: ctl.now() - startedAtMs,
   };
+  ctl.tell(
+    cut.committed
+      ? `**committed**: ${counted(outcome.blocks, 'block')} in ${counted(outcome.stages, 'stage')}, tokens stood still for ${Math.round(outcome.downtimeMs)} ms`
+      : `**aborted** (${outcome.code}): the request goes on where it is`,
+  );
   await ctl.shielded(() => tryTo('report the migration', () => act.reportMigration({ plan, outcome }), ctl));
   return outcome;
 }
@@ -43,9 +49,15 @@ const nothingToCopy: Prepared = { held: null, code: '', stages: 0, blocks: 0, by
 
 async function prepare(plan: MigrationPlan, act: MigrationActivities, ctl: WorkflowControl): Promise<Prepared> {
   try {
+    ctl.tell(`holding ${counted(plan.reserveBlocks, 'block')} on ${plan.targetInstanceId}`);
     const { held, refusal } = await act.reserveBlocks(plan);
-    if (!held) return { ...nothingToCopy, code: refusal.code };
+    if (!held) {
+      ctl.tell(`${plan.targetInstanceId} refused: ${refusal.message}`);
+      return { ...nothingToCopy, code: refusal.code };
+    }
+    ctl.tell(`copying in stages; ${plan.sourceInstanceId} decodes on`);
     const copied = await act.preCopy({ plan, held });
+    ctl.tell(`copied ${counted(copied.blocks, 'block')} in ${counted(copied.stages, 'stage')}`);
     if (copied.code === '' && ctl.now() >= plan.deadlineMs) return { ...copied, held, code: 'deadline_exceeded' };
     return { ...copied, held };
   } catch (thrown) {
@@ -59,10 +71,12 @@ async function prepare(plan: MigrationPlan, act: MigrationActivities, ctl: Workf
  * putting things back is safe, because nobody listens to either side any more.
  */
 async function commit(plan: MigrationPlan, prepared: Prepared, act: MigrationActivities, ctl: WorkflowControl): Promise<CutOver> {
+  ctl.tell(prepared.held ? `pausing it on ${plan.sourceInstanceId}, copying the rest, handing over` : 'handing over; the target recomputes');
   try {
     return await act.cutOver({ plan, held: prepared.held, stage: prepared.stages });
   } catch (thrown) {
     ctl.log('hand-over unanswered, asking for its outcome', { code: codeOf(thrown) });
+    ctl.tell(`no answer about the hand-over (${codeOf(thrown)}): asking ${plan.gatewayId} what became of it`);
     try {
       const known = await act.askOutcome(plan);
       return { ...notCommitted(known.code || codeOf(thrown)), committed: known.committed };
@@ -90,6 +104,7 @@ async function tryTo(what: string, run: () => Promise<void>, ctl: WorkflowContro
     await run();
   } catch (thrown) {
     ctl.log(`could not ${what}`, { code: codeOf(thrown) });
+    ctl.tell(`could not ${what} (${codeOf(thrown)})`);
   }
 }
 

@@ -33,6 +33,9 @@ export async function scalePool(plan: ScalePlan, act: ScaleActivities, ctl: Work
   } catch (thrown) {
     outcome = { outcome: 'failed', code: codeOf(thrown), ...done };
   }
+  ctl.tell(
+    `**${outcome.outcome}**${outcome.code === '' ? '' : ` (${outcome.code})`}: started ${outcome.started.join(', ') || 'none'}, stopped ${outcome.stopped.join(', ') || 'none'}`,
+  );
   await reportExecution(permission, { succeeded: outcome.outcome === 'completed', code: outcome.code }, act, ctl);
   try {
     await ctl.shielded(() => act.reportScaling({ plan, outcome }));
@@ -61,13 +64,16 @@ async function startAll(plan: ScalePlan, done: Done, failures: string[], act: Sc
   try {
     for (const instanceId of plan.startInstanceIds) {
       asked.push(instanceId);
+      ctl.tell(`starting ${instanceId}`);
       const { refusal } = await act.startInstance({ plan, instanceId });
       if (!refusal) continue;
       asked.pop();
       failures.push(refusal.code);
+      ctl.tell(`${instanceId} was not started: ${refusal.message}`);
     }
     const { healthy } = await act.awaitHealthy({ instanceIds: asked, untilMs: plan.deadlineMs });
     done.started.push(...healthy);
+    if (asked.length > 0) ctl.tell(`healthy: ${healthy.join(', ') || 'none'}`);
     if (healthy.length < asked.length) failures.push('deadline_exceeded');
   } catch (thrown) {
     failures.push(codeOf(thrown));
@@ -86,12 +92,14 @@ async function stopUnhealthy(plan: ScalePlan, instanceId: string, act: ScaleActi
 
 /** Empty string: stopped. Otherwise why not; the instance then serves again. */
 async function retire(plan: ScalePlan, instanceId: string, act: ScaleActivities, ctl: WorkflowControl): Promise<string> {
+  ctl.tell(`emptying ${instanceId}`);
   let code: string;
   try {
     code = await emptyAndStop(plan, instanceId, act, ctl);
   } catch (thrown) {
     code = codeOf(thrown);
   }
+  ctl.tell(code === '' ? `stopped ${instanceId}` : `${instanceId} was not stopped (${code}), it serves again`);
   if (code === '') return code;
   try {
     await ctl.shielded(() => act.setCordon({ instanceId, reason: 'none' }));

@@ -3,13 +3,15 @@
 import type { ActivityCatalogue, Copied } from './activities.ts';
 import type { TransferOutcome, TransferPlan } from './catalogue.ts';
 import { codeOf, type WorkflowControl } from './control.ts';
+import { counted } from './story.ts';
 
 export type TransferActivities = Pick<ActivityCatalogue, 'reserveTransfer' | 'copyTransfer' | 'dropBlocks'>;
 
 /** Never throws: whatever fails, a cancellation too, ends in an outcome. */
 export async function transferKv(plan: TransferPlan, act: TransferActivities, ctl: WorkflowControl): Promise<TransferOutcome> {
   const startedAtMs = ctl.now();
-  const copied = await copy(plan, act);
+  const copied = await copy(plan, act, ctl);
+  ctl.tell(copied.code === '' ? `copied ${counted(copied.blocks, 'block')} in ${counted(copied.stages, 'stage')}` : `stopped: ${copied.code}`);
   await ctl.shielded(async () => {
     try {
       await act.dropBlocks({ instanceId: plan.targetInstanceId, reservationId: plan.transferId });
@@ -27,11 +29,13 @@ export async function transferKv(plan: TransferPlan, act: TransferActivities, ct
   };
 }
 
-async function copy(plan: TransferPlan, act: TransferActivities): Promise<Copied> {
+async function copy(plan: TransferPlan, act: TransferActivities, ctl: WorkflowControl): Promise<Copied> {
   const nothing = { stages: 0, blocks: 0, bytes: 0 };
   try {
+    ctl.tell(`holding ${counted(plan.blocks, 'block')} on ${plan.targetInstanceId}`);
     const { held, refusal } = await act.reserveTransfer(plan);
     if (!held) return { ...nothing, code: refusal.code };
+    ctl.tell(`${plan.sourceInstanceId} copies while it decodes on`);
     return await act.copyTransfer({ plan, held });
   } catch (thrown) {
     return { ...nothing, code: codeOf(thrown) };

@@ -5,6 +5,7 @@ import { type ActivityCatalogue, type ActivityName, activityPolicies, backoffMs 
 import { bodies, type WorkflowBody } from '../../core/workflows/bodies.ts';
 import type { WorkflowInputs, WorkflowName } from '../../core/workflows/catalogue.ts';
 import type { WorkflowControl } from '../../core/workflows/control.ts';
+import { createStory, storyQuery } from '../../core/workflows/story.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { WorkflowSummary } from '../ports/workflows.ts';
@@ -45,7 +46,8 @@ export function startRun<N extends WorkflowName>(world: World, { name, id, input
   const cancellation = new AbortController();
   const timers = new Set<() => void>();
   const updates = new Map<string, UpdateHandler>();
-  const queries = new Map<string, () => unknown>();
+  const story = createStory(() => clock.now());
+  const queries = new Map<string, () => unknown>([[storyQuery, () => story.text()]]);
   const conditions = new Set<() => void>();
   let status: WorkflowSummary['status'] = 'running';
   let closedAtMs: number | undefined;
@@ -132,6 +134,7 @@ export function startRun<N extends WorkflowName>(world: World, { name, id, input
       if ('failure' in end) throw end.failure;
       return asJson(end.result) as never;
     },
+    tell: (line) => story.tell(line),
     log: (message, fields) => telemetry.log.info(message, { workflow: id, ...fields }),
   };
 

@@ -6,7 +6,8 @@ import type { Telemetry } from '../ports/telemetry.ts';
 import type { WorkflowSummary, Workflows } from '../ports/workflows.ts';
 import { lazyConnection } from './temporal-connection.ts';
 import { hostInTemporal } from './temporal-host.ts';
-import { workflowSummary } from './workflow-summary.ts';
+import { describeWorkflow } from './workflow-summary.ts';
+import { workflowTaskTimeoutMs } from './workflow-times.ts';
 
 export interface TemporalWorkflowsOptions {
   /** host:port */
@@ -44,13 +45,17 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
   return {
     start: (name, id, input) =>
       call(`start ${name} ${id}`, callTimeoutMs, async (client) => {
+        const { summary, details, facts } = describeWorkflow(name, input);
         try {
           await client.workflow.start(name, {
             workflowId: id,
             taskQueue,
             args: [input],
             workflowIdReusePolicy: 'REJECT_DUPLICATE',
-            staticSummary: workflowSummary(name, input),
+            workflowTaskTimeout: workflowTaskTimeoutMs,
+            staticSummary: summary,
+            staticDetails: details,
+            memo: facts,
           });
           return true;
         } catch (thrown) {

@@ -12,6 +12,7 @@ export interface CommandOptions {
   readonly adapter: EngineAdapter;
   readonly instanceId: string;
   readonly kvAddress: string;
+  readonly linkAddress: string;
   readonly stageTimeoutMs: number;
   readonly accepting: () => boolean;
   /** Newest epoch seen of a request. */
@@ -35,7 +36,7 @@ export function serveCommands(options: CommandOptions): Subscription[] {
   }
 
   function reserve(command: ReserveCommand): Plain<ReserveReply> {
-    const no = (why: Refusal) => ({ refusal: why, kvAddress: '', transferToken: '' });
+    const no = (why: Refusal) => ({ refusal: why, kvAddress: '', transferToken: '', address: '' });
     const kv = kvOrRefusal();
     if ('code' in kv) return no(kv);
     if (!options.accepting()) return no(refusal('draining', `instance ${instanceId} is stopping`));
@@ -46,7 +47,7 @@ export function serveCommands(options: CommandOptions): Subscription[] {
     const { reservationId, requestId, epoch, blocks, ttlMs } = command;
     const purpose = command.purpose === 'cache' ? 'cache' : 'migration';
     const held = kv.reserve({ reservationId, requestId, epoch, blocks, ttlMs, purpose, transferToken: rng.id('kv-') });
-    return 'code' in held ? no(held) : { kvAddress: options.kvAddress, transferToken: held.transferToken };
+    return 'code' in held ? no(held) : { kvAddress: options.kvAddress, transferToken: held.transferToken, address: options.linkAddress };
   }
 
   function copyStage(command: CopyStageCommand): Promise<Plain<CopyStageReply>> {

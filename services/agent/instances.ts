@@ -80,6 +80,7 @@ export function createInstances(options: InstancesOptions): Instances {
       adapter,
       instanceId,
       kvAddress: kv,
+      linkAddress: link,
       stageTimeoutMs: config.stageTimeoutMs,
       accepting,
       newestEpoch: (requestId) => actors.state(instanceId)?.newestEpoch.get(requestId),

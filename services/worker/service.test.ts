@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { pinPayload } from '../../core/approval/pin.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
-import type { Bus } from '../../lib/ports/bus.ts';
+import type { Bus, Subscription } from '../../lib/ports/bus.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
 import type { ApprovalRequest, AuditEvent, FleetView, HandOverReply, MigrationEnded, MigrationPlan, VoteReply } from '../../proto/gen/messages.ts';
@@ -15,6 +15,8 @@ import { worker } from './service.ts';
 let world: MemoryWorld<VirtualClock>;
 let outside: Bus;
 let running: Running<WorkerConfig>;
+/** The source's answers to copy stages. */
+let copying: Subscription;
 
 beforeEach(async () => {
   world = createMemoryWorld();
@@ -58,8 +60,10 @@ interface Fakes {
   readonly log: string[];
   /** Blocks that remain after each stage. */
   remaining?: number[];
-  handOver?: (question: { nextIndex: number; migrationId: string }) => Partial<HandOverReply> | Promise<Partial<HandOverReply>>;
+  handOver?: (question: { nextIndex: number; migrationId: string; address: string }) => Partial<HandOverReply> | Promise<Partial<HandOverReply>>;
   outcome?: () => Partial<HandOverReply>;
+  /** Of the target's token link, as it says when it reserves. */
+  address?: string;
 }
 
 /** Agents `a` and `b` and the gateway, which write down what they are told. */
@@ -69,9 +73,9 @@ function serveMigration(fakes: Fakes): void {
   const reply = (fields: Partial<HandOverReply>): HandOverReply => ({ outcome: 'committed', epoch: 2, instanceId: 'b', ...fields });
   outside.serve(contracts.reserve, ['b'], ({ reservationId, blocks }) => {
     log.push(`reserve ${reservationId} ${blocks}`);
-    return { kvAddress: 'tcp://b', transferToken: 'secret' };
+    return { kvAddress: 'tcp://b', transferToken: 'secret', address: fakes.address ?? 'ws://b' };
   });
-  outside.serve(contracts.copyStage, ['a'], ({ stage, last, transferToken, kvAddress, epoch }) => {
+  copying = outside.serve(contracts.copyStage, ['a'], ({ stage, last, transferToken, kvAddress, epoch }) => {
     log.push(`copy ${stage}${last ? ' last' : ''} epoch ${epoch} to ${kvAddress} ${transferToken}`);
     const base = { bytesSent: 100, elapsedMs: 1, nextIndex: 0, pausedAtMs: 0, blocksSent: 5 };
     return last
@@ -131,6 +135,41 @@ describe('migration', () => {
     serveMigration(fakes);
     expect(await migrate({ mode: 'recompute' })).toMatchObject({ outcome: 'committed', blocks: 0 });
     expect(fakes.log).toEqual(['question', 'hand over 1->2 next 0 reservation  recompute', 'release committed epoch 1']);
+  });
+
+  it('hands over to the process that holds the blocks, which may have been started after the plan was made', async () => {
+    const addresses: string[] = [];
+    const fakes: Fakes = {
+      log: [],
+      address: 'ws://b-started-again',
+      handOver({ address }) {
+        addresses.push(address);
+        return {};
+      },
+    };
+    serveMigration(fakes);
+    expect(await migrate()).toMatchObject({ outcome: 'committed' });
+    expect(addresses).toEqual(['ws://b-started-again']);
+  });
+
+  it.each([false, true])('notices within a second or two that the source died in the middle of a stage (the last one: %s)', async (inLast) => {
+    const fakes: Fakes = { log: [] };
+    serveMigration(fakes);
+    await copying.stop();
+    let asked = 0;
+    const dying = outside.serve(contracts.copyStage, ['a'], async ({ last }) => {
+      const reply = { bytesSent: 1, elapsedMs: 1, nextIndex: 0, pausedAtMs: 0, blocksSent: 5, blocksRemaining: 3 };
+      if (last !== inLast) return reply;
+      asked++;
+      return new Promise<never>(() => {});
+    });
+    world.clock.after(700, () => void dying.stop());
+    const startedMs = world.clock.now();
+    expect(await migrate()).toMatchObject({ outcome: 'aborted', code: 'no_responders' });
+    expect(asked).toBe(1);
+    const ms = world.clock.now() - startedMs;
+    expect(ms, 'ms until the migration was over').toBeLessThan(inLast ? 2_000 : 5_000);
+    expect(fakes.log).toContain('drop mig-1');
   });
 
   it('gives up when the copy does not catch up, and puts both sides back', async () => {

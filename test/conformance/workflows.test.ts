@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { stateQuery, type VoteInput, voteUpdate, withdrawUpdate } from '../../core/workflows/approval.ts';
+import { storyQuery } from '../../core/workflows/story.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
 import type { Hosting, Workflows } from '../../lib/ports/workflows.ts';
 import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
@@ -66,7 +67,7 @@ describe.each(Object.entries(subjects))('workflows: %s', (_name, create) => {
       if (plan.requestId === 'fails-for-good') throw new SwitchyardError('stale_epoch', 'an old plan');
       if (plan.requestId === 'has-a-bug') throw new TypeError('undefined is not a function');
       if (plan.requestId === 'is-refused') return { held: null, refusal: { code: 'target_full', message: 'full', retryable: true, retryAfterMs: 0 } };
-      return { held: { kvAddress: 'a', transferToken: 'b' }, refusal: null };
+      return { held: { kvAddress: 'a', transferToken: 'b', address: 'c' }, refusal: null };
     },
     async preCopy(context, { plan }) {
       const record = seen.get(plan.migrationId)!;
@@ -169,6 +170,23 @@ describe.each(Object.entries(subjects))('workflows: %s', (_name, create) => {
     expect(await subject.workflows.update<ApprovalState>(id, voteUpdate, vote('cy'))).toMatchObject({ state: 'approved' });
     expect(await subject.workflows.result('approval', id)).toMatchObject({ state: 'approved' });
     expect(await code(subject.workflows.update(id, voteUpdate, vote('dee')))).toBe('workflow_not_found');
+  });
+
+  it('tells the story of what it did, while it runs and afterwards', async () => {
+    const waiting = await openApproval();
+    const story = (id: string) => subject.workflows.query<string>(id, storyQuery);
+    expect(await story(waiting)).toContain('ada asks; 1 vote of others needed until');
+    await subject.workflows.update(waiting, voteUpdate, vote('bob', { reason: 'the night is quiet' }));
+    await subject.workflows.result('approval', waiting);
+    expect((await story(waiting)).split('\n').map((line) => line.replace(/.*? s: /, ''))).toEqual([
+      expect.stringContaining('ada asks'),
+      'bob approves: the night is quiet',
+      '**approved**',
+    ]);
+    const id = newId('mig');
+    await subject.workflows.start('migrateRequest', id, migrationPlan({ migrationId: id }));
+    await subject.workflows.result('migrateRequest', id);
+    expect((await story(id)).split('\n').at(-1)).toMatch(/\*\*committed\*\*: 20 blocks in 3 stages, tokens stood still for 5 ms/);
   });
 
   it('keeps time: an approval that nobody decides expires', async () => {

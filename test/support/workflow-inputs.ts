@@ -104,7 +104,7 @@ const fine = async () => ({ refusal: null });
 
 /** Activities that all succeed at once, for worlds in which only the changed ones matter. */
 export function activitiesWith(changes: Partial<ActivityImplementations> = {}): ActivityImplementations {
-  const held = { held: { kvAddress: 'tcp://chat-2', transferToken: 'token' }, refusal: null };
+  const held = { held: { kvAddress: 'tcp://chat-2', transferToken: 'token', address: 'ws://chat-2' }, refusal: null };
   const copied = { stages: 2, blocks: 18, bytes: 1_800, code: '' };
   return {
     reserveBlocks: async () => held,

@@ -48,7 +48,7 @@ export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options
     async reserveBlocks() {
       if (options.full) return { held: null, refusal: refusal('target_full', 'no blocks') };
       if (!taken) reservedUntilMs = clock.now() + plan.reservationTtlMs;
-      return { held: { kvAddress: 'tcp://target', transferToken: 'token' }, refusal: null };
+      return { held: { kvAddress: 'tcp://target', transferToken: 'token', address: 'ws://chat-2' }, refusal: null };
     },
     async preCopy() {
       if (options.tooFast) return { stages: 5, blocks: 50, bytes: 5_000, code: 'too_many_stages' };

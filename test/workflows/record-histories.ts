@@ -24,7 +24,7 @@ const folder = join(import.meta.dirname, 'histories');
 const activities = activitiesWith({
   async reserveBlocks(context, plan) {
     if (plan.requestId === 'retried' && context.attempt < 3) throw new SwitchyardError('timeout', 'no answer');
-    return { held: { kvAddress: 'tcp://chat-2', transferToken: 'token' }, refusal: null };
+    return { held: { kvAddress: 'tcp://chat-2', transferToken: 'token', address: 'ws://chat-2' }, refusal: null };
   },
   async preCopy(context, { plan }) {
     if (plan.requestId === 'cancelled') {

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { drainApproval } from '../../core/approval/requests.ts';
 import type { ActivityName } from '../../core/workflows/activities.ts';
+import { voteUpdate } from '../../core/workflows/approval.ts';
 import type { DrainPlan, WorkflowName } from '../../core/workflows/catalogue.ts';
 import { sleep } from '../../lib/ports/clock.ts';
 import { type PlannedFault, runWithEachFault, runWithFaults, type Subject } from '../support/step-faults.ts';
@@ -57,7 +58,7 @@ describe('transferKv', () => {
       input: () => transferPlan(),
       world: (clock) => {
         let reservedUntilMs = 0;
-        const held = { held: { kvAddress: '', transferToken: '' }, refusal: null };
+        const held = { held: { kvAddress: '', transferToken: '', address: '' }, refusal: null };
         return {
           activities: activitiesWith({
             async reserveTransfer() {
@@ -108,6 +109,37 @@ describe('approval', () => {
 
   it('is written down as it was decided', () => survives(subject(true), ['recordApproval', 'recordApproval']));
   it('is written down when it expires', () => survives(subject(false), ['recordApproval', 'recordApproval']));
+
+  it('takes a vote that comes while the question is being written down, and does not wait any longer', async () => {
+    const slow: Subject<'approval'> = {
+      ...subject(true),
+      world: (clock) => {
+        const startedMs = clock.now();
+        const fleet = fleetWorld(clock);
+        const activities = {
+          ...fleet.activities,
+          recordApproval: async (...given: Parameters<typeof fleet.activities.recordApproval>) => {
+            await sleep(clock, 200);
+            await fleet.activities.recordApproval(...given);
+          },
+        };
+        return {
+          activities,
+          async drive(workflows) {
+            await sleep(clock, 100);
+            const { actionHash } = approvalRequest();
+            await workflows.update('approval-1', voteUpdate, { type: 'vote', voter: 'bob', decision: 'approve', actionHash, reason: '' });
+          },
+          checkAtOnce: () => expect(clock.now() - startedMs, 'ms until it was decided').toBeLessThan(1_000),
+          check(result) {
+            expect(result?.state).toBe('approved');
+            expect([...fleet.audit.values()]).toEqual(['approval.requested', 'approval.voted', 'approval.approved']);
+          },
+        };
+      },
+    };
+    await runWithFaults(slow, []);
+  });
 });
 
 function drain(changes: Partial<DrainPlan>, world: FleetWorldOptions = {}): Subject<'drainInstance'> {

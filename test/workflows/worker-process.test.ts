@@ -112,7 +112,7 @@ describe('the worker process', () => {
       letGo = resolve;
     });
     const served = [
-      bus.serve(contracts.reserve, ['chat-2'], () => ({ kvAddress: 'tcp://b', transferToken: 't' })),
+      bus.serve(contracts.reserve, ['chat-2'], () => ({ kvAddress: 'tcp://b', transferToken: 't', address: 'ws://b' })),
       bus.serve(contracts.copyStage, ['chat-1'], async ({ stage, last }) => {
         stages.push(stage);
         // The third stage is under way when the worker dies.

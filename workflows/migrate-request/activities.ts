@@ -42,7 +42,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
     }
   }
 
-  function handOver(plan: MigrationPlan, nextIndex: number, withinMs: number): Promise<HandOverReply> {
+  function handOver(plan: MigrationPlan, address: string, nextIndex: number, withinMs: number): Promise<HandOverReply> {
     const attributes = {
       'switchyard.request.id': plan.requestId,
       'switchyard.migration.id': plan.migrationId,
@@ -57,7 +57,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
         fromEpoch: plan.fromEpoch,
         toEpoch: plan.toEpoch,
         instanceId: plan.targetInstanceId,
-        address: plan.targetAddress,
+        address,
         reservationId: plan.mode === 'copy' ? plan.migrationId : '',
         mode: plan.mode,
         nextIndex,
@@ -125,7 +125,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
       if (context.signal.aborted) return { ...nothing, code: 'cancelled' };
       if (!held) {
         const startedMs = clock.now();
-        return outcomeOf(await handOver(plan, 0, settings.handOverMs), { ...nothing, downtimeMs: clock.now() - startedMs });
+        return outcomeOf(await handOver(plan, plan.targetAddress, 0, settings.handOverMs), { ...nothing, downtimeMs: clock.now() - startedMs });
       }
       const { reply, code, pausedFromMs } = await copyRest(plan, jobOf(plan, held), stage);
       if (!reply || code !== '') return { ...nothing, code };
@@ -133,7 +133,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
       // The hand-over may only be executed while the source stands still: its deadline is inside the pause lease.
       const withinMs = Math.min(settings.handOverMs, pausedFromMs + plan.pauseLeaseMs - clock.now());
       if (withinMs < shortestHandOverMs) return { ...copied, code: 'deadline_exceeded' };
-      const answer = await handOver(plan, reply.nextIndex, withinMs);
+      const answer = await handOver(plan, held.address || plan.targetAddress, reply.nextIndex, withinMs);
       return outcomeOf(answer, { ...copied, downtimeMs: Math.max(0, clock.now() - (reply.pausedAtMs || pausedFromMs)) });
     },
 
@@ -182,7 +182,7 @@ function jobOf(plan: MigrationPlan, held: CopyJob['held']): CopyJob {
 
 export function reservedOf(reply: ReserveReply): Reserved {
   if (reply.refusal) return { held: null, refusal: reply.refusal };
-  return { held: { kvAddress: reply.kvAddress, transferToken: reply.transferToken }, refusal: null };
+  return { held: { kvAddress: reply.kvAddress, transferToken: reply.transferToken, address: reply.address }, refusal: null };
 }
 
 function outcomeOf(reply: HandOverReply, numbers: Pick<CutOver, 'blocks' | 'bytes' | 'downtimeMs'>): CutOver {

@@ -10,6 +10,7 @@ import {
   ParentClosePolicy,
   proxyActivities,
   proxyLocalActivities,
+  setCurrentDetails,
   setHandler,
   sleep,
   TemporalFailure,
@@ -21,6 +22,9 @@ import { type ActivityCatalogue, type ActivityName, activityPolicies } from '../
 import type { WorkflowBody } from '../../../core/workflows/bodies.ts';
 import type { WorkflowInputs, WorkflowName, WorkflowResults } from '../../../core/workflows/catalogue.ts';
 import type { WorkflowControl } from '../../../core/workflows/control.ts';
+import { createStory, storyQuery } from '../../../core/workflows/story.ts';
+import { describeStep, describeWorkflow } from '../workflow-summary.ts';
+import { workflowTaskTimeoutMs } from '../workflow-times.ts';
 import { fromTemporal, toTemporal } from './failures.ts';
 
 /** @throws Temporal failures only: anything else would make Temporal retry the workflow task for ever */
@@ -38,14 +42,16 @@ type AnyActivity = (input: unknown) => Promise<unknown>;
 
 function activities(): ActivityCatalogue {
   const act: Partial<Record<ActivityName, AnyActivity>> = {};
-  for (const name of Object.keys(activityPolicies) as ActivityName[]) act[name] = (input) => translated(() => proxyOf(name)(input));
+  for (const name of Object.keys(activityPolicies) as ActivityName[])
+    act[name] = (input) => translated(() => proxyOf(name, describeStep(name, input as never))(input));
   return act as unknown as ActivityCatalogue;
 }
 
-function proxyOf(name: ActivityName): AnyActivity {
+function proxyOf(name: ActivityName, summary: string | undefined): AnyActivity {
   const policy = activityPolicies[name];
   const options = {
     startToCloseTimeout: policy.timeoutMs,
+    ...(summary === undefined ? {} : { summary }),
     // So that nothing is still being copied when cleaning up begins.
     cancellationType: 'WAIT_CANCELLATION_COMPLETED' as const,
     retry: {
@@ -63,6 +69,8 @@ function proxyOf(name: ActivityName): AnyActivity {
 }
 
 function control(): WorkflowControl {
+  const story = createStory(() => Date.now());
+  setHandler(defineQuery(storyQuery), () => story.text());
   return {
     workflowId: workflowInfo().workflowId,
     now: () => Date.now(),
@@ -82,17 +90,27 @@ function control(): WorkflowControl {
       });
     },
     handleQuery: (name, handle) => setHandler(defineQuery(name), handle),
-    child: <N extends WorkflowName>(name: N, id: string, input: WorkflowInputs[N]) =>
-      translated(
+    child<N extends WorkflowName>(name: N, id: string, input: WorkflowInputs[N]) {
+      const { summary, details, facts } = describeWorkflow(name, input);
+      return translated(
         () =>
           executeChild(name, {
             workflowId: id,
             args: [input],
+            staticSummary: summary,
+            staticDetails: details,
+            memo: facts,
+            workflowTaskTimeout: workflowTaskTimeoutMs,
             parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
             cancellationType: 'WAIT_CANCELLATION_COMPLETED',
             workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
           }) as Promise<WorkflowResults[N]>,
-      ),
+      );
+    },
+    tell(line) {
+      story.tell(line);
+      setCurrentDetails(story.text());
+    },
     log: (message, fields) => log.info(message, fields),
   };
 }
