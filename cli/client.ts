@@ -1,4 +1,6 @@
 // Talks to the operator API. Every failure becomes one sentence that says what to do.
+import { serverHeader } from '../lib/operator/types.ts';
+
 export interface OperatorClient {
   get<T>(path: string): Promise<T>;
   post<T>(path: string, body: unknown): Promise<T>;
@@ -22,6 +24,9 @@ interface ErrorBody {
   readonly error?: { readonly message?: string; readonly code?: string };
 }
 
+/** Names that the operator API takes. */
+export const operatorPattern = /^[A-Za-z0-9._@-]{1,64}$/;
+
 export function createClient(options: { url: string; operator: string; timeoutMs: number }): OperatorClient {
   const base = `${options.url.replace(/\/+$/, '')}/operator/v1`;
 
@@ -34,26 +39,22 @@ export function createClient(options: { url: string; operator: string; timeoutMs
         body: body === undefined ? undefined : JSON.stringify(body),
         signal: AbortSignal.timeout(options.timeoutMs),
       });
-    } catch {
+    } catch (thrown) {
+      if (thrown instanceof Error && thrown.name === 'TimeoutError') {
+        throw new CommandFailure(`no answer from ${options.url} within ${options.timeoutMs} ms; longer: --timeout`, 3, 'timeout');
+      }
       throw new CommandFailure(
         `cannot reach the operator API at ${options.url}: is Switchyard running ("npm start")? Another address: --url or SWITCHYARD_URL`,
         3,
         'unreachable',
       );
     }
-    const text = await response.text();
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch {
-      throw new CommandFailure(
-        `${options.url} answered ${response.status} with something that is not JSON: is it the operator API?`,
-        3,
-        'unreachable',
-      );
+    if (!response.headers.has(serverHeader)) {
+      throw new CommandFailure(`what answers at ${options.url} (status ${response.status}) is not the operator API: check --url`, 3, 'unreachable');
     }
+    const value: unknown = await response.json();
     if (response.ok) return value as T;
-    const error = (value as ErrorBody).error;
+    const { error } = value as ErrorBody;
     throw new CommandFailure(error?.message ?? `status ${response.status}`, response.status >= 500 ? 1 : 4, error?.code ?? 'internal');
   }
 

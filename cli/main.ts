@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 // The `switchyard` command: what operators do, from a terminal.
 import { userInfo } from 'node:os';
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { SwitchyardError } from '../core/errors/switchyard-error.ts';
 import { readRunFile } from '../infra/setup/run-file.ts';
-import { CommandFailure, createClient } from './client.ts';
+import { version } from '../lib/run/version.ts';
+import { CommandFailure, createClient, operatorPattern } from './client.ts';
 import { addApprovalCommands } from './commands/approvals.ts';
 import type { Context } from './commands/context.ts';
 import { addFleetCommands } from './commands/fleet.ts';
@@ -29,12 +30,49 @@ function currentUser(): string {
   }
 }
 
+/** The name of the account, as far as the operator API takes it. */
+function defaultOperator(): string {
+  return (
+    currentUser()
+      .replace(/[^A-Za-z0-9._@-]+/g, '-')
+      .slice(0, 64) || 'operator'
+  );
+}
+
+function operatorName(text: string): string {
+  if (!operatorPattern.test(text)) throw new InvalidArgumentError('1 to 64 letters, digits or . _ @ -');
+  return text;
+}
+
+function address(text: string): string {
+  if (!/^https?:$/.test(URL.parse(text)?.protocol ?? '')) throw new InvalidArgumentError('an address like http://127.0.0.1:8090');
+  return text;
+}
+
+function milliseconds(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number of ms, 1 or more');
+  return value;
+}
+
 const program = new Command('switchyard')
   .description('Operate a fleet of LLM inference engines: look, move, drain, scale, approve.')
-  .addOption(new Option('--url <url>', 'operator API').env('SWITCHYARD_URL').default(readRunFile()?.consoleUrl ?? 'http://127.0.0.1:8090'))
-  .addOption(new Option('--as <name>', 'who you are, for approvals and the audit log').env('SWITCHYARD_OPERATOR').default(currentUser()))
+  .version(version, '-V, --version', 'print the version')
+  .addOption(
+    new Option('--url <url>', 'operator API; by default that of `npm start` in this folder')
+      .env('SWITCHYARD_URL')
+      .argParser(address)
+      .default(readRunFile()?.consoleUrl ?? 'http://127.0.0.1:8090'),
+  )
+  .addOption(
+    new Option('--as <name>', 'who you are, for approvals and the audit log')
+      .env('SWITCHYARD_OPERATOR')
+      .argParser(operatorName)
+      .default(defaultOperator()),
+  )
   .addOption(new Option('--json', 'print JSON for programs'))
-  .addOption(new Option('--timeout <ms>', 'limit for one answer, ms').default(15_000).argParser(Number))
+  .addOption(new Option('--timeout <ms>', 'limit for one answer, ms').default(15_000).argParser(milliseconds))
+  .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError('(add --help for what the command takes)')
   .exitOverride()
   .addHelpText(
@@ -62,11 +100,15 @@ function contextOf(): Context {
   };
 }
 
+program.commandsGroup('The fleet:');
 addFleetCommands(program, contextOf);
+program.commandsGroup('Requests:');
 addRequestCommands(program, contextOf);
+addTraceCommand(program, contextOf);
+program.commandsGroup('People:');
 addApprovalCommands(program, contextOf);
 addKeyCommands(program, contextOf);
-addTraceCommand(program, contextOf);
+program.commandsGroup('Workloads:');
 addReplayCommand(program, contextOf);
 try {
   await program.parseAsync();

@@ -16,6 +16,14 @@ export function present<T>(context: Context, value: T, show: (value: T) => void)
   else show(value);
 }
 
+/** For --help of a command that takes a request. */
+export const aboutRequest = 'its id: see "switchyard requests", or the answer that the client got';
+
+/** For the end of a command's --help. */
+export function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  switchyard ${line}`).join('\n')}`;
+}
+
 /** An id as people paste it: the id of an OpenAI answer is the request's id behind a prefix. */
 export function requestId(text: string): string {
   return text.replace(/^(chatcmpl|cmpl)-/, '');

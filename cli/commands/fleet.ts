@@ -1,9 +1,9 @@
 // status, instances, drain, undrain, scale, mode: the fleet.
-import { type Command, InvalidArgumentError } from 'commander';
+import { Argument, type Command, InvalidArgumentError } from 'commander';
 import colors from 'picocolors';
 import type { InstanceRow, StartedAnswer, StatusReport } from '../../lib/operator/types.ts';
 import { duration, health, printTable, say } from '../output.ts';
-import { type ContextOf, present } from './context.ts';
+import { type ContextOf, examples, present } from './context.ts';
 import { waitForWorkflow } from './wait.ts';
 
 function wholeNumber(text: string): number {
@@ -51,6 +51,12 @@ function showStatus(report: StatusReport): void {
   if (!report.storeConnected) say(colors.yellow('Redis is away: ownership does not change; serving goes on'));
 }
 
+/** One that was stopped on purpose is listed for a moment: it is no fault that it is silent. */
+function healthOf(row: InstanceRow): string {
+  if (row.cordonReason === 'scale_in' && row.health !== 'healthy') return 'stopped (scale_in)';
+  return `${health(row.health)}${row.stale ? ', stale' : ''}${row.cordoned ? `, cordoned (${row.cordonReason})` : ''}`;
+}
+
 function showInstances(rows: readonly InstanceRow[]): void {
   printTable(
     rows,
@@ -60,7 +66,7 @@ function showInstances(rows: readonly InstanceRow[]): void {
       { title: 'MODEL', value: (row) => row.model },
       {
         title: 'HEALTH',
-        value: (row) => `${health(row.health)}${row.stale ? ', stale' : ''}${row.cordoned ? `, cordoned (${row.cordonReason})` : ''}`,
+        value: healthOf,
       },
       { title: 'RUNNING', value: (row) => String(row.running), align: 'right' },
       { title: 'QUEUED', value: (row) => String(row.queued), align: 'right' },
@@ -97,12 +103,13 @@ export function addFleetCommands(program: Command, contextOf: ContextOf): void {
 
   program
     .command('drain')
-    .argument('<instance>')
+    .argument('<instance>', 'its id: see "switchyard instances"')
     .description('accept nothing new on an instance and move its requests away')
-    .option('--within <seconds>', 'report what is left after this long', seconds, 0)
-    .option('--note <text>', 'why, for the audit log', '')
+    .option('--within <seconds>', "report what is left after this long; the coordinator's limit when not given", seconds)
+    .option('--note <text>', 'why, for the audit log')
     .option('--wait', 'wait for the end and say how it went')
-    .action(async (instance: string, options: { within: number; note: string; wait?: boolean }) => {
+    .addHelpText('after', examples('drain chat-1 --wait', 'drain chat-1 --within 60 --note "new driver"'))
+    .action(async (instance: string, options: { within?: number; note?: string; wait?: boolean }) => {
       const context = contextOf();
       const answer = await context.client.post<StartedAnswer>('/drain', { instance, withinMs: options.within, note: options.note });
       if (options.wait) await waitForWorkflow(context, answer, `drain of ${instance}`);
@@ -111,7 +118,7 @@ export function addFleetCommands(program: Command, contextOf: ContextOf): void {
 
   program
     .command('undrain')
-    .argument('<instance>')
+    .argument('<instance>', 'its id')
     .description('let requests onto an instance again')
     .action(async (instance: string) => {
       const context = contextOf();
@@ -120,12 +127,13 @@ export function addFleetCommands(program: Command, contextOf: ContextOf): void {
 
   program
     .command('scale')
-    .argument('<pool>')
+    .argument('<pool>', 'its name in fleet.yaml')
     .argument('<n>', 'instances wanted', wholeNumber)
     .description("set a pool's size; below its floor this waits for an approval")
-    .option('--note <text>', 'why, for approvers and the audit log', '')
+    .option('--note <text>', 'why, for approvers and the audit log')
     .option('--wait', 'wait for the end and say how it went')
-    .action(async (pool: string, target: number, options: { note: string; wait?: boolean }) => {
+    .addHelpText('after', examples('scale chat 4 --wait', 'scale chat 1 --note "quiet weekend"   # below the floor of 2: waits for an approval'))
+    .action(async (pool: string, target: number, options: { note?: string; wait?: boolean }) => {
       const context = contextOf();
       const answer = await context.client.post<StartedAnswer & { from: number; to: number }>('/scale', { pool, target, note: options.note });
       const what = `scaling ${pool} from ${answer.from} to ${answer.to}`;
@@ -135,8 +143,8 @@ export function addFleetCommands(program: Command, contextOf: ContextOf): void {
 
   program
     .command('mode')
-    .argument('<pool>')
-    .argument('<mode>', 'off, advisory (says what it would do) or active')
+    .argument('<pool>', 'its name in fleet.yaml')
+    .addArgument(new Argument('<mode>', 'advisory says what it would do, active does it').choices(['off', 'advisory', 'active']))
     .description("what a pool's scaler may do by itself")
     .action(async (pool: string, mode: string) => {
       const context = contextOf();

@@ -48,17 +48,20 @@ export function addKeyCommands(program: Command, contextOf: ContextOf): void {
 
   keys
     .command('create')
-    .argument('<name>')
+    .argument('<name>', 'of whoever gets it, for lists and the audit log')
     .description('make a key; its secret is shown this once')
-    .option('--models <names>', 'comma-separated models it may use (default all)', '')
+    .option('--models <names>', 'comma-separated models it may use (default all)')
     .option('--requests-per-minute <n>', '0: unlimited', amount, 0)
     .option('--tokens-per-minute <n>', '0: unlimited', amount, 0)
     .option('--budget <dollars>', 'total spend, 0: unlimited', amount, 0)
-    .action(async (name: string, options: { models: string; requestsPerMinute: number; tokensPerMinute: number; budget: number }) => {
+    .action(async (name: string, options: { models?: string; requestsPerMinute: number; tokensPerMinute: number; budget: number }) => {
       const context = contextOf();
       const created = await context.client.post<KeyRow & { secret: string }>('/keys', {
         name,
-        models: options.models.split(',').filter((model) => model !== ''),
+        models: (options.models ?? '')
+          .split(',')
+          .map((model) => model.trim())
+          .filter((model) => model !== ''),
         requestsPerMinute: options.requestsPerMinute,
         tokensPerMinute: options.tokensPerMinute,
         budgetMicros: Math.round(options.budget * 1e6),
@@ -71,7 +74,7 @@ export function addKeyCommands(program: Command, contextOf: ContextOf): void {
 
   keys
     .command('revoke')
-    .argument('<id>')
+    .argument('<id>', 'see "switchyard keys"; not the secret')
     .description('refuse a key from now on')
     .action(async (id: string) => {
       const context = contextOf();

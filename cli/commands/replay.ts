@@ -4,16 +4,19 @@ import cliProgress from 'cli-progress';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Summary, summarise } from '../../core/workload/percentiles.ts';
 import { readTrace } from '../../core/workload/trace-file.ts';
+import { readRunFile } from '../../infra/setup/run-file.ts';
 import { CommandFailure } from '../client.ts';
 import { duration, printTable, say } from '../output.ts';
 import { type ReplayReport, replay, selectRows } from '../replay/replay.ts';
 import type { ReplayResult } from '../replay/send.ts';
 import { type ContextOf, present } from './context.ts';
 
+const askTimeoutMs = 5_000;
+
 interface Options {
   readonly gateway: string;
   readonly model: string;
-  readonly key: string;
+  readonly key?: string;
   readonly seconds: number;
   readonly requests: number;
   readonly speed: number;
@@ -30,6 +33,30 @@ function positive(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError('a number above 0');
   return value;
+}
+
+/** The gateway's origin; a base URL as OpenAI clients have it will do. */
+function gatewayUrl(text: string): string {
+  const url = URL.parse(text);
+  if (!url || !/^https?:$/.test(url.protocol)) throw new InvalidArgumentError('an address like http://127.0.0.1:8080');
+  return url.origin;
+}
+
+/** A wrong address, key or model would fail each request in the same way: it is said once, before the first. */
+async function requireModel({ gateway, key, model }: Options): Promise<void> {
+  const headers: Record<string, string> = key ? { authorization: `Bearer ${key}` } : {};
+  const response = await fetch(`${gateway}/v1/models/${encodeURIComponent(model)}`, { headers, signal: AbortSignal.timeout(askTimeoutMs) }).catch(
+    () => {
+      throw new CommandFailure(
+        `cannot reach the gateway at ${gateway}: is Switchyard running ("npm start")? Another address: --gateway`,
+        3,
+        'unreachable',
+      );
+    },
+  );
+  if (response.ok) return;
+  const { error } = (await response.json().catch(() => ({}))) as { error?: { message?: string; code?: string } };
+  throw new CommandFailure(error?.message ?? `${gateway} answered ${response.status}`, 4, error?.code ?? 'internal');
 }
 
 function report(run: ReplayReport, options: Options) {
@@ -59,7 +86,7 @@ function show(summary: ReturnType<typeof report>, options: Options): void {
     `${summary.requests} requests, ${summary.tokens} tokens in ${duration(summary.elapsedMs)}; sent at most ${duration(summary.latestMs)} after their time`,
   );
   say(
-    `every token verified: ${outcomes.exact} exact, ${outcomes.wrong} wrong, ${outcomes.cut} cut, ${outcomes.refused} refused, ${outcomes.failed} failed`,
+    `answers, every token compared: ${outcomes.exact} exact, ${outcomes.wrong} wrong, ${outcomes.cut} cut, ${outcomes.refused} refused, ${outcomes.failed} failed`,
   );
   const rows: [string, Summary][] = [
     ['TTFT', summary.ttftMs],
@@ -89,9 +116,14 @@ export function addReplayCommand(program: Command, contextOf: ContextOf): void {
     .command('replay')
     .argument('<trace file>', 'Azure CSV (TIMESTAMP,ContextTokens,GeneratedTokens) or Mooncake JSONL')
     .description('send a recorded workload through the HTTP API and verify every token')
-    .addOption(new Option('--gateway <url>', 'where clients connect').env('SWITCHYARD_GATEWAY_URL').default('http://127.0.0.1:8080'))
+    .addOption(
+      new Option('--gateway <url>', 'where clients connect')
+        .env('SWITCHYARD_GATEWAY_URL')
+        .argParser(gatewayUrl)
+        .default(gatewayUrl(readRunFile()?.baseUrl ?? 'http://127.0.0.1:8080')),
+    )
     .option('--model <name>', 'model that is asked', 'llama-3.1-8b')
-    .addOption(new Option('--key <key>', 'API key').env('OPENAI_API_KEY').default(''))
+    .addOption(new Option('--key <key>', 'API key').env('OPENAI_API_KEY'))
     .option('--seconds <n>', 'how much of the trace', positive, 60)
     .option('--requests <n>', 'at most this many requests', positive, 10_000)
     .option('--speed <factor>', '2 sends twice as fast as recorded', positive, 1)
@@ -105,7 +137,7 @@ export function addReplayCommand(program: Command, contextOf: ContextOf): void {
     .action(async (file: string, options: Options) => {
       const context = contextOf();
       const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-        throw new CommandFailure(`cannot read ${file}: ${(cause as Error).message}`, 2, 'invalid_request');
+        throw new CommandFailure(`cannot read the trace: ${(cause as Error).message}`, 2, 'invalid_request');
       });
       const rows = readTrace(text);
       const limits = {
@@ -114,6 +146,7 @@ export function addReplayCommand(program: Command, contextOf: ContextOf): void {
         maxPromptTokens: options.maxPrompt,
         maxOutputTokens: options.maxOutput,
       };
+      await requireModel(options);
       const stop = new AbortController();
       const bar = new cliProgress.SingleBar(
         { format: 'replaying {bar} {value}/{total} done, {inFlight} in flight, {duration_formatted}', hideCursor: true },
@@ -126,7 +159,7 @@ export function addReplayCommand(program: Command, contextOf: ContextOf): void {
         ...limits,
         url: options.gateway,
         model: options.model,
-        apiKey: options.key,
+        apiKey: options.key ?? '',
         speed: options.speed,
         maxInFlight: options.inFlight,
         sloClass: options.tier,

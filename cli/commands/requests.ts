@@ -4,7 +4,7 @@ import colors from 'picocolors';
 import type { Explanation, MigrationsReport, MoveAnswer, RequestRow } from '../../lib/operator/types.ts';
 import type { DecisionCandidate, DecisionRecord } from '../../proto/gen/messages.ts';
 import { duration, printTable, say } from '../output.ts';
-import { type ContextOf, path, present, requestId } from './context.ts';
+import { aboutRequest, type ContextOf, examples, path, present, requestId } from './context.ts';
 import { waitForWorkflow } from './wait.ts';
 
 function showRequests(rows: readonly RequestRow[]): void {
@@ -43,6 +43,13 @@ function showDecision(record: DecisionRecord): void {
     ],
     '  no candidates',
   );
+  if (record.candidatesLeftOut > 0) say(`  and ${record.candidatesLeftOut} more that were not better${droppedOf(record)}`);
+}
+
+/** What the filters dropped in all, where the record does not show everybody. */
+function droppedOf({ pool }: DecisionRecord): string {
+  const dropped = pool?.dropped ?? [];
+  return dropped.length === 0 ? '' : `; dropped in all: ${dropped.map(({ filter, candidates }) => `${candidates} by ${filter}`).join(', ')}`;
 }
 
 function showExplanation(explanation: Explanation): void {
@@ -84,7 +91,7 @@ export function addRequestCommands(program: Command, contextOf: ContextOf): void
 
   program
     .command('explain')
-    .argument('<request>')
+    .argument('<request>', aboutRequest)
     .description('why a request went where it went: candidates, scores, reasons')
     .action(async (request: string) => {
       const context = contextOf();
@@ -93,11 +100,12 @@ export function addRequestCommands(program: Command, contextOf: ContextOf): void
 
   program
     .command('migrate')
-    .argument('<request>')
+    .argument('<request>', aboutRequest)
     .description('move a running request to another instance while it generates')
-    .option('--to <instance>', 'where to; without it the coordinator chooses', '')
+    .option('--to <instance>', 'where to; without it the coordinator chooses')
     .option('--wait', 'wait for the end and say how it went')
-    .action(async (request: string, options: { to: string; wait?: boolean }) => {
+    .addHelpText('after', examples('migrate req-88gsul5697wktmo77gmr --wait', 'migrate req-88gsul5697wktmo77gmr --to chat-2'))
+    .action(async (request: string, options: { to?: string; wait?: boolean }) => {
       const context = contextOf();
       const answer = await context.client.post<MoveAnswer>('/migrate', { request: requestId(request), to: options.to });
       const what = `${answer.plan.requestId}: ${answer.plan.sourceInstanceId} -> ${answer.plan.targetInstanceId}`;

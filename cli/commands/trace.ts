@@ -1,21 +1,20 @@
 // trace: a request's journey as a tree with times, across processes.
 import type { Command } from 'commander';
 import colors from 'picocolors';
-import type { Journey } from '../../lib/operator/types.ts';
-import type { SpanRecord } from '../../proto/gen/messages.ts';
+import type { Journey, SpanRow } from '../../lib/operator/types.ts';
 import { say } from '../output.ts';
-import { type ContextOf, path, present, requestId } from './context.ts';
+import { aboutRequest, type ContextOf, path, present, requestId } from './context.ts';
 
 const barWidth = 24;
 const shownAttributes = ['switchyard.instance.id', 'switchyard.source', 'switchyard.target', 'switchyard.outcome', 'switchyard.stage', 'error.type'];
 
 interface Node {
-  readonly span: SpanRecord;
+  readonly span: SpanRow;
   readonly children: Node[];
 }
 
 /** Spans as trees, earliest first; a span whose parent is unknown (the client's, say) is a root. */
-export function spanForest(spans: readonly SpanRecord[]): Node[] {
+export function spanForest(spans: readonly SpanRow[]): Node[] {
   const nodes = new Map(spans.map((span) => [span.spanId, { span, children: [] } as Node]));
   const roots: Node[] = [];
   for (const node of nodes.values()) (nodes.get(node.span.parentSpanId)?.children ?? roots).push(node);
@@ -24,16 +23,17 @@ export function spanForest(spans: readonly SpanRecord[]): Node[] {
   return roots.sort(byStart);
 }
 
-function bar(span: SpanRecord, fromMs: number, totalMs: number): string {
+function bar(span: SpanRow, fromMs: number, totalMs: number): string {
   const scale = barWidth / Math.max(totalMs, 1e-3);
   const begin = Math.min(barWidth - 1, Math.floor((span.startMs - fromMs) * scale));
   const length = Math.max(1, Math.min(barWidth - begin, Math.round((span.endMs - span.startMs) * scale)));
   return `${' '.repeat(begin)}${'━'.repeat(length)}`.padEnd(barWidth);
 }
 
-function facts(span: SpanRecord): string {
-  const attributes = JSON.parse(span.attributesJson || '{}') as Record<string, unknown>;
-  const shown = shownAttributes.flatMap((name) => (attributes[name] === undefined ? [] : `${name.split('.').at(-1)}=${String(attributes[name])}`));
+function facts(span: SpanRow): string {
+  const shown = shownAttributes.flatMap((name) =>
+    span.attributes[name] === undefined ? [] : `${name.split('.').at(-1)}=${String(span.attributes[name])}`,
+  );
   return [...shown, ...span.events].join(' ');
 }
 
@@ -60,7 +60,7 @@ function showJourney(journey: Journey): void {
 export function addTraceCommand(program: Command, contextOf: ContextOf): void {
   program
     .command('trace')
-    .argument('<request>')
+    .argument('<request>', aboutRequest)
     .description("a request's journey as a tree with times, across processes")
     .action(async (request: string) => {
       const context = contextOf();

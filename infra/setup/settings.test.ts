@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest';
-import { parseSettings, startCommand } from './settings.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { parseSettings, sharing, startCommand } from './settings.ts';
 
 const parse = (args: string[], env: NodeJS.ProcessEnv = {}) => {
   const before = { ...process.env };
@@ -30,6 +30,14 @@ describe('settings of npm start', () => {
   test('a flag goes before its variable, and both count as chosen', () => {
     expect(parse([], { SWITCHYARD_GATEWAY_PORT: '9000' }).ports.gateway).toMatchObject({ port: 9000, chosen: true });
     expect(parse(['--gateway-port', '9001'], { SWITCHYARD_GATEWAY_PORT: '9000' }).ports.gateway).toMatchObject({ port: 9001, chosen: true });
+  });
+
+  test('two ports that clients know cannot be the same', () => {
+    const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    expect(() => parse(['--gateway-port', '8090'])).toThrow('--gateway-port and --console-port are both 8090');
+    expect(() => parse(['--console-port', '9000', '--nats-port', '9000'])).toThrow('are both 9000');
+    said.mockRestore();
+    expect(sharing(parse(['--gateway-port', '6379']).ports, 'redis')).toMatchObject({ flag: 'gateway-port' });
   });
 
   test('folders may be absolute', () => {

@@ -80,6 +80,12 @@ Logs: .switchyard/logs/<process>.log. The size of the fleet: ${'infra/config/fle
   );
 }
 
+/** The other one that is to have the same port, if any. */
+export function sharing(ports: StartSettings['ports'], name: PortName): PortSetting | undefined {
+  const other = portNames.find((one) => one !== name && ports[one].port === ports[name].port);
+  return other && ports[other];
+}
+
 /** @throws CommanderError for wrong use and for --help, after writing the text for it */
 export function parseSettings(root: string, args: readonly string[], env: NodeJS.ProcessEnv): StartSettings {
   const command = startCommand().exitOverride().allowExcessArguments(false);
@@ -90,6 +96,14 @@ export function parseSettings(root: string, args: readonly string[], env: NodeJS
     const { flag, variable } = portRows[name];
     const key = flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
     ports[name] = { port: given[key] as number, chosen: command.getOptionValueSource(key) !== 'default', flag, variable };
+  }
+  for (const name of portNames) {
+    const other = sharing(ports, name);
+    // A server's default gives way to what was chosen; clients know the other two by their ports.
+    const firm = (port: PortSetting) => port.chosen || port === ports.gateway || port === ports.console;
+    if (!other || !firm(other) || !firm(ports[name])) continue;
+    const { flag, port } = ports[name];
+    command.error(`error: --${flag} and --${other.flag} are both ${port}: choose another for one of them`, { exitCode: 1 });
   }
   const stateFolder = resolve(root, given.state as string);
   return {

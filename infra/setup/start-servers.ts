@@ -5,7 +5,7 @@ import type { ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import { type Provided, provide } from './provide.ts';
 import { type Server, servers, temporal, UnsuitableError } from './servers.ts';
-import type { PortName, StartSettings } from './settings.ts';
+import { type PortName, type StartSettings, sharing } from './settings.ts';
 
 /** A server that somebody else runs is given this long to answer. */
 const externalTimeoutMs = 5_000;
@@ -63,12 +63,13 @@ async function choosePorts(settings: StartSettings, provided: ReadonlyMap<string
   if (provided.has(temporal.id)) names.push('temporalUi');
   for (const name of names) {
     const setting = settings.ports[name];
-    const others = new Set(Object.values(ports).filter((port) => port !== setting.port));
-    if (await isFree(settings.host, setting.port)) continue;
+    const claimed = sharing(settings.ports, name);
+    const others = new Set(Object.values(ports));
+    if (!claimed && (await isFree(settings.host, setting.port))) continue;
     if (setting.chosen) throw new PortTakenError(name, setting.port, setting.flag, setting.variable);
     const holder = holderOf(setting.port);
     ports[name] = await freePortFrom(settings.host, setting.port + 1, others);
-    const by = holder ? `process ${holder.pid} (${holder.command.slice(0, 60)})` : 'another process';
+    const by = claimed ? `--${claimed.flag}` : holder ? `process ${holder.pid} (${holder.command.slice(0, 60)})` : 'another process';
     progress.say(`  port ${setting.port} is taken by ${by}: using ${ports[name]} for ${name}`);
   }
   return ports;

@@ -15,7 +15,7 @@ import type { Progress } from './progress.ts';
 import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
 import { createLauncher, type Launcher } from './serve-launcher.ts';
 import { servers } from './servers.ts';
-import type { StartSettings } from './settings.ts';
+import { portNames, type StartSettings } from './settings.ts';
 import { startServers } from './start-servers.ts';
 import { agentId, singleServices, startAgent, startService, waitUntilReady } from './start-services.ts';
 import { chooseTracing, type TracingChoice, type TracingUi } from './tracing-ui.ts';
@@ -103,6 +103,11 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     }
   }
 
+  /** By something else of ours that has not been started yet. */
+  function claimed(port: number): boolean {
+    return portNames.some((name) => name !== 'tracingUi' && settings.ports[name].port === port);
+  }
+
   async function prepareTracing(): Promise<TracingChoice> {
     const choice = await chooseTracing(settings, { progress, env: settings.env });
     if (choice.kind === 'none') {
@@ -111,7 +116,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     }
     if (choice.kind !== 'ui') return choice;
     for (const port of choice.ui.ports) {
-      if (await isFree(settings.host, port)) continue;
+      if (!claimed(port) && (await isFree(settings.host, port))) continue;
       const { flag, variable } = settings.ports.tracingUi;
       const because = new PortTakenError(`the tracing UI (${choice.ui.name})`, port, flag, variable).message;
       progress.step('tracing UI', '').skipped(`none: ${because}`);

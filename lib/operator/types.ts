@@ -1,6 +1,9 @@
 // What the operator API answers, as JSON. Shared by services/console and the command line.
 import type { DecisionRecord, MigrationEnded, MigrationPlan, PoolStatus, SpanRecord } from '../../proto/gen/messages.ts';
 
+/** Every answer of the operator API carries this header, so that a client can tell that it has the wrong address. */
+export const serverHeader = 'x-switchyard-server';
+
 export interface ServiceRow {
   readonly service: string;
   readonly id: string;
@@ -68,7 +71,7 @@ export interface StatusReport {
 
 export interface MigrationsReport {
   readonly active: readonly MigrationPlan[];
-  readonly recent: readonly MigrationEnded[];
+  readonly recent: readonly Omit<MigrationEnded, 'meta'>[];
   readonly committed: number;
   readonly aborted: number;
   readonly heldBack: number;
@@ -80,9 +83,22 @@ export interface Explanation {
   readonly decisions: readonly DecisionRecord[];
 }
 
+export interface SpanRow extends Omit<SpanRecord, 'attributesJson'> {
+  readonly attributes: Readonly<Record<string, unknown>>;
+}
+
 export interface Journey {
   readonly traceIds: readonly string[];
-  readonly spans: readonly SpanRecord[];
+  /** By their start. */
+  readonly spans: readonly SpanRow[];
+}
+
+export interface AuditRow {
+  readonly atMs: number;
+  readonly actor: string;
+  readonly kind: string;
+  readonly target: string;
+  readonly detail: Readonly<Record<string, unknown>>;
 }
 
 export interface MoveAnswer {

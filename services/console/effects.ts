@@ -6,7 +6,7 @@ import type * as operator from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { DecisionRecord, type FleetView, type Refusal } from '../../proto/gen/messages.ts';
 import type { ConsoleConfig } from './config.ts';
-import { instanceRow, requestRow, serviceRow } from './rows.ts';
+import { auditRow, instanceRow, requestRow, serviceRow, spanRow } from './rows.ts';
 
 /** Recent migrations and requests that a listing carries at most. */
 const listLimit = 1000;
@@ -58,7 +58,7 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
 
   async function migrations(): Promise<operator.MigrationsReport> {
     const { active, recent, committed, aborted, heldBack } = await bus.request(contracts.listMigrations, [], {}, ask);
-    return { active, recent, committed, aborted, heldBack };
+    return { active, recent: recent.map(({ meta: _, ...row }) => row), committed, aborted, heldBack };
   }
 
   async function status(): Promise<operator.StatusReport> {
@@ -108,7 +108,7 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
       return { refusal: refusal('unknown_request', `no spans of ${requestId}: each process keeps its recent spans only, and tracing may be off`) };
     const whole = await Promise.all(traceIds.map((traceId) => bus.gather(contracts.findSpans, [], { requestId: '', traceId }, collect)));
     const spans = new Map(whole.flat().flatMap((reply) => reply.spans.map((span) => [`${span.traceId}/${span.spanId}`, span] as const)));
-    return { value: { traceIds, spans: [...spans.values()].sort((a, b) => a.startMs - b.startMs) } };
+    return { value: { traceIds, spans: [...spans.values()].sort((a, b) => a.startMs - b.startMs).map(spanRow) } };
   }
 
   async function move(requestId: string, targetInstanceId: string, requestedBy: string): Promise<Answer<operator.MoveAnswer>> {
@@ -168,8 +168,8 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return { value: { ...summary, closedAtMs: summary.closedAtMs ?? null, result } };
   }
 
-  async function audit(limit: number) {
-    return await bus.recorded(contracts.audit, Math.min(limit, listLimit));
+  async function audit(limit: number): Promise<operator.AuditRow[]> {
+    return (await bus.recorded(contracts.audit, Math.min(limit, listLimit))).map(auditRow);
   }
 
   async function keyRow(key: ApiKey): Promise<operator.KeyRow> {
@@ -182,15 +182,28 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return await Promise.all((await listKeys(store)).map(keyRow));
   }
 
-  async function makeKey(wanted: WantedKey): Promise<operator.KeyRow & { secret: string }> {
-    const { name, scopes, models, ...limits } = wanted;
-    const { secret, key } = await createKey(ports, { name, scopes, models, limits });
-    return { ...(await keyRow(key)), secret };
+  /** Other operations are recorded by the service that decides about them; keys have none but us. */
+  async function recordKeyChange(kind: 'key.created' | 'key.revoked', { id, name, models, limits }: ApiKey, actor: string): Promise<void> {
+    const event = { kind, actor, target: id, detailJson: JSON.stringify({ name, models, ...limits }), atMs: clock.now() };
+    await bus.record(contracts.audit, [], event, { id: `${kind}-${id}`, timeoutMs: config.askMs });
   }
 
-  async function revoke(id: string): Promise<Answer<operator.KeyRow>> {
+  async function makeKey(wanted: WantedKey, requestedBy: string): Promise<Answer<operator.KeyRow & { secret: string }>> {
+    const { name, scopes, models, ...limits } = wanted;
+    const served = config.fleet.pools.flatMap((pool) => pool.models);
+    const unknown = models.filter((model) => !served.includes(model));
+    if (unknown.length > 0)
+      return { refusal: refusal('model_not_found', `no pool serves ${unknown.join(', ')}; there are ${served.toSorted().join(', ')}`) };
+    const { secret, key } = await createKey(ports, { name, scopes, models, limits });
+    await recordKeyChange('key.created', key, requestedBy);
+    return { value: { ...(await keyRow(key)), secret } };
+  }
+
+  async function revoke(id: string, requestedBy: string): Promise<Answer<operator.KeyRow>> {
     if (!(await revokeKey(ports, id))) return { refusal: refusal('not_found', `no key ${id}: list them with "switchyard keys"`) };
-    return { value: await keyRow((await readKey(store, id)) as ApiKey) };
+    const key = (await readKey(store, id)) as ApiKey;
+    await recordKeyChange('key.revoked', key, requestedBy);
+    return { value: await keyRow(key) };
   }
 
   return {

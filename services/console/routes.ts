@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { codes } from '../../core/errors/codes.ts';
 import { fromRefusal, refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { serverHeader } from '../../lib/operator/types.ts';
 import type { HttpHandler, HttpRequest, HttpResponse } from '../../lib/ports/http.ts';
 import type { Answer, Effects } from './effects.ts';
 
@@ -66,7 +67,7 @@ function routes(effects: Effects): Route[] {
     get(`/explain${one}`, async (call) => unwrap(await effects.explain(call.parameters[0]!))),
     get(`/trace${one}`, async (call) => unwrap(await effects.journey(call.parameters[0]!))),
     get(`/workflows${one}`, async (call) => unwrap(await effects.workflow(call.parameters[0]!))),
-    get('/audit', (call) => effects.audit(Number(call.query.get('limit')) || 100)),
+    get('/audit', (call) => effects.audit(wholeNumber(call.query.get('limit'), 100))),
     post('/migrate', async (call) => {
       const { request, to } = checked(bodies.migrate, call.body);
       return unwrap(await effects.move(request, to, call.operator));
@@ -90,13 +91,31 @@ function routes(effects: Effects): Route[] {
       return unwrap(await effects.vote(call.parameters[0]!, decision, hash, reason, call.operator));
     }),
     get('/keys', () => effects.keys()),
-    post('/keys', (call) => effects.makeKey(checked(bodies.key, call.body))),
-    { method: 'DELETE', pattern: new RegExp(`^${base}/keys${one}$`), run: async (call) => unwrap(await effects.revoke(call.parameters[0]!)) },
+    post('/keys', async (call) => unwrap(await effects.makeKey(checked(bodies.key, call.body), call.operator))),
+    {
+      method: 'DELETE',
+      pattern: new RegExp(`^${base}/keys${one}$`),
+      run: async (call) => unwrap(await effects.revoke(call.parameters[0]!, call.operator)),
+    },
   ];
 }
 
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch (cause) {
+    throw new SwitchyardError('invalid_request', `${part} is not a percent-encoded name`, { cause });
+  }
+}
+
+function wholeNumber(text: string | null, otherwise: number): number {
+  const value = Number(text ?? otherwise);
+  if (!Number.isInteger(value) || value < 1) throw new SwitchyardError('invalid_request', 'limit: a whole number, 1 or more');
+  return value;
+}
+
 function answer(response: HttpResponse, status: number, value: unknown): void {
-  response.head(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+  response.head(status, { 'content-type': 'application/json', 'cache-control': 'no-store', [serverHeader]: 'operator-api' });
   response.end(JSON.stringify(value));
 }
 
@@ -136,7 +155,7 @@ export function operatorApi(effects: Effects): HttpHandler {
         throw fromRefusal(refusal('not_found', `no ${request.path} here; the operator API lives under ${base} (see services/console/README.md)`));
       const changes = route.method !== 'GET';
       const call: Call = {
-        parameters: (route.pattern.exec(request.path) ?? []).slice(1).map(decodeURIComponent),
+        parameters: (route.pattern.exec(request.path) ?? []).slice(1).map(decoded),
         query: request.query,
         operator: changes ? operatorOf(request) : '',
         body: changes ? await readJson(request) : undefined,

@@ -1,6 +1,5 @@
 // Messages of the control plane as the rows that operators read.
-
-import type { InstanceRow, RequestRow, ServiceRow } from '../../lib/operator/types.ts';
+import type { AuditRow, InstanceRow, RequestRow, ServiceRow, SpanRow } from '../../lib/operator/types.ts';
 import type * as m from '../../proto/gen/messages.ts';
 
 export function serviceRow(info: m.ServiceInfo): ServiceRow {
@@ -56,4 +55,23 @@ export function requestRow(row: m.RequestRow, nowMs: number): RequestRow {
     traceId: row.traceId,
     code: row.code,
   };
+}
+
+export function auditRow(event: m.AuditEvent): AuditRow {
+  const { kind, actor, target, atMs } = event;
+  return { atMs, actor, kind, target, detail: fields(event.detailJson) };
+}
+
+export function spanRow({ attributesJson, ...span }: m.SpanRecord): SpanRow {
+  return { ...span, attributes: fields(attributesJson) };
+}
+
+/** The fields of a JSON object in a message; what is none is shown as it is. */
+function fields(json: string): Readonly<Record<string, unknown>> {
+  if (json === '') return {};
+  try {
+    return JSON.parse(json) as Record<string, unknown>;
+  } catch {
+    return { text: json };
+  }
 }

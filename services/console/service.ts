@@ -11,6 +11,8 @@ export interface RunningConsole extends Running<ConsoleConfig> {
 }
 
 async function start(config: ConsoleConfig, ports: Ports): Promise<RunningConsole> {
+  // Asked for the first time it connects; asked now, so that the first status does not call Temporal away.
+  ports.workflows.connected();
   const server = await ports.http.serve({ host: config.host, port: config.port }, operatorApi(createEffects(config, ports)));
   ports.telemetry.log.info('operator API listens', { address: server.address });
   return {

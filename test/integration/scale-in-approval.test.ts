@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CommandFailure } from '../../cli/client.ts';
-import type { StartedAnswer, WorkflowRow } from '../../lib/operator/types.ts';
-import type { ApprovalState, AuditEvent } from '../../proto/gen/messages.ts';
+import type { AuditRow, StartedAnswer, WorkflowRow } from '../../lib/operator/types.ts';
+import type { ApprovalState } from '../../proto/gen/messages.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { connectStreams, problems } from './live-streams.ts';
@@ -85,7 +85,7 @@ describe('scale-in below the floor', () => {
     expect((own as CommandFailure).code).toBe('voter_is_requester');
     expect(await names()).toHaveLength(3);
     await eventually('the refused vote is in the audit log', 5_000, async () => {
-      const events = await alice().get<AuditEvent[]>('/audit');
+      const events = await alice().get<AuditRow[]>('/audit');
       return { ok: events.some((event) => event.kind === 'approval.vote_refused' && event.actor === 'alice'), seen: events };
     });
 

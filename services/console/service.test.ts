@@ -1,0 +1,105 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
+import * as contracts from '../../lib/contracts.ts';
+import { serverHeader } from '../../lib/operator/types.ts';
+import type { Bus } from '../../lib/ports/bus.ts';
+import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
+import { consoleSchema } from './config.ts';
+import { console as operatorConsole } from './service.ts';
+
+const pool = { id: 'chat', models: ['llama-3.1-8b'], instances: 1, min: 1, max: 2, floor: 1, sim: { profile: 'llama-3.1-8b-h100' } };
+const config = consoleSchema.parse({ fleet: { pools: [pool] } });
+let world: MemoryWorld<VirtualClock>;
+let others: Bus;
+
+interface Called {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  // biome-ignore lint/suspicious/noExplicitAny: answers of every shape are looked into
+  readonly body: any;
+}
+
+async function call(method: string, path: string, body?: unknown, operator: string | undefined = 'ann'): Promise<Called> {
+  const asked = world.http.fetch(`http://127.0.0.1:8090${path}`, {
+    method,
+    headers: operator ? { 'x-switchyard-operator': operator } : {},
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  await world.clock.advance(config.gatherMs);
+  await world.clock.advance(config.askMs);
+  const reply = await asked;
+  return { status: reply.status, headers: reply.headers, body: await reply.json() };
+}
+
+beforeEach(async () => {
+  world = createMemoryWorld();
+  others = world.ports('others-1').bus;
+  await operatorConsole.start(config, world.ports('console-1'));
+});
+
+describe('bad input is answered with what to do', () => {
+  test.each([
+    ['GET', '/operator/v1/nothing', undefined, 404, 'not_found'],
+    ['POST', '/operator/v1/status', undefined, 405, 'method_not_allowed'],
+    ['GET', '/operator/v1/explain/%ff', undefined, 400, 'invalid_request'],
+    ['GET', '/operator/v1/audit?limit=-3', undefined, 400, 'invalid_request'],
+    ['POST', '/operator/v1/migrate', '{', 400, 'invalid_json'],
+    ['POST', '/operator/v1/migrate', { request: 'req-1', too: 'chat-2' }, 400, 'invalid_request'],
+    ['POST', '/operator/v1/scale', { pool: 'nope', target: 1 }, 404, 'unknown_pool'],
+    ['POST', '/operator/v1/mode', { pool: 'chat', mode: 'wild' }, 400, 'invalid_request'],
+    ['POST', '/operator/v1/keys', { name: 'x', models: ['nope'] }, 404, 'model_not_found'],
+    ['DELETE', '/operator/v1/keys/nope', undefined, 404, 'not_found'],
+  ])('%s %s %j', async (method, path, body, status, code) => {
+    const reply = await call(method, path, body);
+    expect(reply).toMatchObject({ status, body: { error: { code, param: null } } });
+    expect(reply.headers[serverHeader]).toBe('operator-api');
+  });
+
+  test('a change names its author', async () => {
+    expect(await call('POST', '/operator/v1/undrain', { instance: 'chat-1' }, 'a b')).toMatchObject({
+      status: 400,
+      body: { error: { code: 'invalid_request' } },
+    });
+  });
+});
+
+test('the status answers while nobody else does', async () => {
+  const { status, body } = await call('GET', '/operator/v1/status');
+  expect(status).toBe(200);
+  expect(body).toMatchObject({ services: [], pools: [], instances: { total: 0 }, workflowsConnected: true, storeConnected: true });
+});
+
+test('the refusal of the service that decides is handed on', async () => {
+  others.serve(contracts.moveRequest, [], ({ requestId }) => ({
+    refusal: refusal('unknown_request', `no running request ${requestId}`),
+    workflowId: '',
+  }));
+  expect(await call('POST', '/operator/v1/migrate', { request: 'req-1' })).toMatchObject({
+    status: 404,
+    body: { error: { code: 'unknown_request', message: 'no running request req-1' } },
+  });
+});
+
+test('keys: created with the secret once, listed without it, revoked, and all of it in the audit log', async () => {
+  const { body: created } = await call('POST', '/operator/v1/keys', { name: 'ann', models: ['llama-3.1-8b'], requestsPerMinute: 5 });
+  expect(created).toMatchObject({ name: 'ann', revoked: false, requestsPerMinute: 5, secret: expect.stringMatching(/^sk-sy-/) });
+  const { body: listed } = await call('GET', '/operator/v1/keys');
+  expect(listed).toHaveLength(1);
+  expect(JSON.stringify(listed)).not.toContain(created.secret);
+  expect((await call('DELETE', `/operator/v1/keys/${created.id}`, undefined, 'bob')).body).toMatchObject({ revoked: true });
+  const { body: audited } = await call('GET', '/operator/v1/audit');
+  expect(audited).toMatchObject([
+    { kind: 'key.created', actor: 'ann', target: created.id, detail: { name: 'ann', requestsPerMinute: 5 } },
+    { kind: 'key.revoked', actor: 'bob', target: created.id },
+  ]);
+  expect(JSON.stringify(audited)).not.toContain(created.secret);
+});
+
+test('Temporal is asked for at the start, not with the first status', async () => {
+  const ports = world.ports('console-2');
+  let asked = 0;
+  const workflows = { ...ports.workflows, connected: () => ++asked > 1 };
+  await operatorConsole.start({ ...config, port: 8091 }, { ...ports, workflows });
+  expect(asked).toBe(1);
+});
