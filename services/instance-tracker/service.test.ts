@@ -1,9 +1,13 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { exampleStatus } from '../../core/tracking/example-fleet.ts';
+import { compareViews } from '../../core/tracking/fleet-view.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
+import type { Store } from '../../lib/ports/store.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
+import { killable } from '../../lib/testing/faulty-ports.ts';
 import type { FleetView, InstanceStatus } from '../../proto/gen/messages.ts';
 import { instanceTrackerSchema } from './config.ts';
 import { instanceTracker } from './service.ts';
@@ -138,6 +142,20 @@ describe('a tracker without its bus', () => {
   });
 });
 
+test('changed settings are taken while it runs', async () => {
+  const running = await startTracker();
+  await reportFor(500, 'chat-1');
+  running.reconfigure!(instanceTrackerSchema.parse({ staleMs: 5_000, suspectMs: 6_000, deadMs: 8_000, maxPublishMs: 200, snapshotMs: 300 }));
+  await world.clock.advance(3_500);
+  expect(seen()).toEqual(['chat-1:healthy:-']);
+  expect(newest().instances[0]?.stale).toBe(false);
+  views.length = 0;
+  await world.clock.advance(1_000);
+  expect(views.length).toBeGreaterThanOrEqual(4);
+  await world.clock.advance(3_500);
+  expect(seen()).toEqual(['chat-1:dead:-']);
+});
+
 describe('cordons', () => {
   test('are acknowledged when stored and in the view, and may be repeated', async () => {
     await startTracker();
@@ -152,6 +170,12 @@ describe('cordons', () => {
   test('of an unknown instance are refused', async () => {
     await startTracker();
     expect((await answered(cordon('chat-7'))).refusal?.code).toBe('unknown_instance');
+  });
+  test('of an instance that has just started wait for its first report', async () => {
+    await startTracker();
+    world.clock.after(300, () => report('chat-1'));
+    expect((await answered(cordon('chat-1'))).refusal ?? null).toBeNull();
+    expect(seen()).toEqual(['chat-1:healthy:operator']);
   });
   test('survive a restart of everything, and restored instances are suspect until they report', async () => {
     const running = await startTracker();
@@ -183,6 +207,66 @@ describe('take-over', () => {
     expect(newest().trackerId).toBe('instance-tracker-2');
     expect(newest().epoch).toBeGreaterThan(epoch);
     expect(seen(views[0])).toEqual(['chat-1:healthy:operator', 'chat-2:healthy:-']);
+  });
+  test('when the publisher is killed, the second one publishes within its lease; views are newer, cordons and health stay', async () => {
+    const first = killable(world.ports('instance-tracker-1'));
+    const running = await instanceTracker.start(config, first.ports);
+    await world.clock.until(() => running.owns().length > 0, 5_000);
+    const second = await instanceTracker.start(config, world.ports('instance-tracker-2'));
+    await reportFor(1_000, 'chat-1', 'chat-2');
+    await answered(cordon('chat-1'));
+    const before = newest();
+    views.length = 0;
+    first.kill('crash');
+    await reportFor(4_000, 'chat-1', 'chat-2');
+    expect(second.owns().length).toBe(1);
+    expect(views.length).toBeGreaterThan(0);
+    expect(views.every((view) => view.trackerId === 'instance-tracker-2' && compareViews(view, before) > 0)).toBe(true);
+    expect(seen(views[0])).toEqual(['chat-1:healthy:operator', 'chat-2:healthy:-']);
+  });
+  test('one that was held up and comes back does not publish, nor acknowledge cordons, as if nothing had been', async () => {
+    const first = killable(world.ports('instance-tracker-1'));
+    const running = await instanceTracker.start(config, first.ports);
+    await world.clock.until(() => running.owns().length > 0, 5_000);
+    await instanceTracker.start(config, world.ports('instance-tracker-2'));
+    await reportFor(1_000, 'chat-1');
+    const question = { instanceId: 'chat-1', cordoned: true, reason: 'operator' as const };
+    let late: unknown;
+    first.kill('hang');
+    agent.request(contracts.cordon, [], question, { timeoutMs: 10_000 }).then(
+      () => (late = 'acknowledged'),
+      (thrown) => (late = thrown.code),
+    );
+    await reportFor(5_000, 'chat-1');
+    views.length = 0;
+    first.resume();
+    await reportFor(2_000, 'chat-1');
+    expect(late).toBe('not_owner');
+    expect(running.owns()).toEqual([]);
+    expect(newest().trackerId).toBe('instance-tracker-2');
+    expect(await answered(cordon('chat-1'))).toMatchObject({});
+    expect(seen()).toEqual(['chat-1:healthy:operator']);
+  });
+  test('one that is cut off from the store gives way to who has taken over', async () => {
+    const ports = world.ports('instance-tracker-1');
+    let up = true;
+    const store = new Proxy(ports.store, {
+      get(target, name: keyof Store) {
+        if (name === 'connected') return () => up;
+        const call = target[name] as (...args: unknown[]) => Promise<unknown>;
+        return (...args: unknown[]) => (up ? call.apply(target, args) : Promise.reject(new SwitchyardError('store_unavailable', 'cut off')));
+      },
+    });
+    const running = await instanceTracker.start(config, { ...ports, store });
+    await world.clock.until(() => running.owns().length > 0, 5_000);
+    await instanceTracker.start(config, world.ports('instance-tracker-2'));
+    await reportFor(1_000, 'chat-1');
+    up = false;
+    await reportFor(5_000, 'chat-1');
+    views.length = 0;
+    await reportFor(2_000, 'chat-1');
+    expect(new Set(views.map((view) => view.trackerId))).toEqual(new Set(['instance-tracker-2']));
+    expect((await answered(cordon('chat-1'))).refusal ?? null).toBeNull();
   });
   test('one tracker at a time publishes', async () => {
     await startTracker();

@@ -6,7 +6,7 @@ import { type InstanceState, restoreInstance } from '../../core/tracking/instanc
 import { hostActors } from '../../lib/actor/host.ts';
 import { keepOwning, leaseOwner } from '../../lib/actor/ownership.ts';
 import * as contracts from '../../lib/contracts.ts';
-import type { Subscription } from '../../lib/ports/bus.ts';
+import type { MessageContext, Subscription } from '../../lib/ports/bus.ts';
 import { type Cancel, every, sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Lease } from '../../lib/ports/store.ts';
@@ -19,6 +19,11 @@ import { createEffects, viewName } from './effects.ts';
 /** How often the tracker checks its own hearing. */
 const hearingMs = 250;
 const retryMs = 500;
+/** An instance that has just started reports within this: a command that names it waits for the report, ms. */
+const firstReportMs = 1_000;
+const lookMs = 50;
+/** Left of a command's deadline for the answer to travel, ms. */
+const answerMs = 200;
 
 async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Running<InstanceTrackerConfig>> {
   const { clock, bus, store, telemetry, identity } = ports;
@@ -35,6 +40,8 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
   let cancelPublish: Cancel | undefined;
   let services: Subscription[] = [];
   let deaf = false;
+  /** Subscribed to while the store is away. */
+  let othersViews: Subscription | undefined;
 
   function perform(instanceId: string, effect: InstanceEffect): void {
     switch (effect.type) {
@@ -115,19 +122,38 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
     for (const key of host.keys()) host.tell(key, { type: 'hearing', deaf });
   }
 
+  /** Cut off from the store this tracker goes on, and does not learn there that another one has taken over. Their views say so. */
+  function watchOthers(): void {
+    const needed = publishing !== undefined && !store.connected();
+    if (needed && !othersViews) othersViews = bus.subscribe(contracts.fleetChanged, [], ({ epoch }) => yieldTo(epoch));
+    if (needed || !othersViews) return;
+    void othersViews.stop();
+    othersViews = undefined;
+  }
+
+  function yieldTo(epoch: number): void {
+    if (!publishing || epoch <= publishing.epoch) return;
+    log.warn('another tracker publishes', { epoch, ours: publishing.epoch });
+    end();
+  }
+
   function requireLease(): Lease {
     if (publishing) return publishing;
     throw new SwitchyardError('not_owner', `${identity.id} does not publish the fleet view; ask again`);
   }
 
-  async function takeCordon(command: CordonCommand): Promise<Omit<Acknowledgement, 'meta'>> {
-    requireLease();
+  async function takeCordon(command: CordonCommand, { meta }: MessageContext): Promise<Omit<Acknowledgement, 'meta'>> {
+    const lease = requireLease();
     const { instanceId, cordoned, reason } = command;
-    const known = host.state(instanceId);
-    if (!known && cordoned) return { refusal: refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`) };
-    // Stored first: a cordon that was acknowledged survives the death of every process.
+    const untilMs = Math.min(clock.now() + firstReportMs, meta.deadlineMs - answerMs);
+    while (cordoned && !host.state(instanceId) && clock.now() < untilMs) await sleep(clock, lookMs);
+    if (cordoned && !host.state(instanceId)) return { refusal: refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`) };
+    // Stored first: a cordon that was acknowledged survives the death of every process. Asked for the lease afterwards: who
+    // takes over reads the cordons when it has the lease, so it knows this one if the lease is still ours.
     await effects.saveCordon(instanceId, cordoned, reason);
-    if (known) host.tell(instanceId, { type: 'cordon', cordoned, reason });
+    if (!(await store.renew(lease, config.leaseMs)) || publishing?.epoch !== lease.epoch)
+      throw new SwitchyardError('not_owner', `another tracker has taken over from ${identity.id}; ask again`);
+    if (host.state(instanceId)) host.tell(instanceId, { type: 'cordon', cordoned, reason });
     publishNow();
     return {};
   }
@@ -194,9 +220,10 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
   const listening = bus.subscribe(contracts.instanceStatus, ['*', '*'], (status, context) => hear(status, context.keys));
   const timers = [
     every(clock, hearingMs, checkHearing),
-    every(clock, config.snapshotMs, () => void saveSnapshot()),
-    every(clock, 1_000, () => effects.measure(states())),
+    every(clock, hearingMs, watchOthers),
+    every(clock, 1_000, () => effects.measure(publishing ? states() : [])),
   ];
+  let cancelSnapshots = every(clock, config.snapshotMs, () => void saveSnapshot());
   const ownership = keepOwning({
     name: viewName,
     owner: leaseOwner(ports),
@@ -211,9 +238,16 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
   return {
     ready: () => (bus.connected() ? true : 'the bus is away'),
     owns: () => (publishing ? [`${viewName}@${publishing.epoch}`] : []),
+    reconfigure(changed) {
+      config = changed;
+      host.become(instanceActor(changed));
+      cancelSnapshots();
+      cancelSnapshots = every(clock, changed.snapshotMs, () => void saveSnapshot());
+    },
     async drain() {
-      await listening.stop();
+      await Promise.all([listening.stop(), othersViews?.stop()]);
       for (const cancel of timers) cancel();
+      cancelSnapshots();
       await saveSnapshot();
       await ownership.stop();
       end();
