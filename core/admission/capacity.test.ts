@@ -43,7 +43,7 @@ describe('capacity of a pool', () => {
 
   test('counts what is booked and forgets what has ended', () => {
     const fleet = loadOf([anInstance('a', { running: 1, sequences: [aSequence('r1')] })]);
-    fleet.account.book({ requestId: 'r2', epoch: 1, instanceId: 'a', blocks: 7, atMs: 0 });
+    fleet.account.book({ requestId: 'r2', epoch: 1, instanceId: 'a', blocks: 7, computeTokens: 0, atMs: 0 });
     expect(poolCapacity(fleet.pool('chat'), 4).room).toBe(34);
     fleet.account.done('r1', 1);
     expect(poolCapacity(fleet.pool('chat'), 4).room).toBe(35);

@@ -4,7 +4,14 @@ import { InFlightAccount } from './account.ts';
 import { anInstance, aSequence, aView } from './routing-fixtures.ts';
 
 const limits = { maxBookings: 3, graceMs: 2000, bookingTtlMs: 60_000 };
-const booking = (requestId: string, instanceId = 'a', atMs = 0, epoch = 1) => ({ requestId, instanceId, epoch, blocks: 10, atMs });
+const booking = (requestId: string, instanceId = 'a', atMs = 0, epoch = 1) => ({
+  requestId,
+  instanceId,
+  epoch,
+  blocks: 10,
+  computeTokens: 100,
+  atMs,
+});
 
 describe('account of work in flight', () => {
   test('a booking counts until a report lists the request', () => {
@@ -104,6 +111,7 @@ describe('account of work in flight', () => {
             const correction = account.correctionOf(instanceId);
             expect(correction.bookedRequests).toBe(here.length);
             expect(correction.bookedBlocks).toBe(here.length * 10);
+            expect(correction.bookedTokens).toBe(here.length * 100);
             expect(correction.endedRequests).toBeLessThanOrEqual(1);
           }
         });

@@ -13,6 +13,8 @@ export interface InFlightBooking {
   readonly instanceId: string;
   /** KV blocks that the request wants at once. */
   readonly blocks: number;
+  /** Tokens that have to be computed before its first token. */
+  readonly computeTokens: number;
   readonly atMs: number;
 }
 
@@ -30,11 +32,12 @@ export const defaultAccountLimits: AccountLimits = { maxBookings: 50_000, graceM
 export interface LoadCorrection {
   readonly bookedRequests: number;
   readonly bookedBlocks: number;
+  readonly bookedTokens: number;
   readonly endedRequests: number;
   readonly endedBlocks: number;
 }
 
-const noCorrection: LoadCorrection = { bookedRequests: 0, bookedBlocks: 0, endedRequests: 0, endedBlocks: 0 };
+const noCorrection: LoadCorrection = { bookedRequests: 0, bookedBlocks: 0, bookedTokens: 0, endedRequests: 0, endedBlocks: 0 };
 
 interface InstanceAccount {
   readonly instanceId: string;
@@ -44,6 +47,7 @@ interface InstanceAccount {
   listed: Map<string, number>;
   booked: Map<string, InFlightBooking>;
   bookedBlocks: number;
+  bookedTokens: number;
   endedRequests: number;
   endedBlocks: number;
 }
@@ -84,6 +88,7 @@ export class InFlightAccount {
     this.#bookings.set(booking.requestId, booking);
     account.booked.set(booking.requestId, booking);
     account.bookedBlocks += booking.blocks;
+    account.bookedTokens += booking.computeTokens;
     this.#changed(booking.instanceId);
     for (const oldest of this.#bookings.values()) {
       if (this.#bookings.size <= this.#limits.maxBookings) break;
@@ -137,8 +142,8 @@ export class InFlightAccount {
   correctionOf(instanceId: string): LoadCorrection {
     const account = this.#instances.get(instanceId);
     if (!account) return noCorrection;
-    const { booked, bookedBlocks, endedRequests, endedBlocks } = account;
-    return { bookedRequests: booked.size, bookedBlocks, endedRequests, endedBlocks };
+    const { booked, bookedBlocks, bookedTokens, endedRequests, endedBlocks } = account;
+    return { bookedRequests: booked.size, bookedBlocks, bookedTokens, endedRequests, endedBlocks };
   }
 
   #report(status: InstanceStatus, nowMs: number): void {
@@ -192,6 +197,7 @@ export class InFlightAccount {
     const account = this.#instances.get(booking.instanceId);
     if (!account?.booked.delete(booking.requestId)) return;
     account.bookedBlocks -= booking.blocks;
+    account.bookedTokens -= booking.computeTokens;
     this.#changed(booking.instanceId);
   }
 
@@ -205,6 +211,7 @@ export class InFlightAccount {
         listed: new Map(),
         booked: new Map(),
         bookedBlocks: 0,
+        bookedTokens: 0,
         endedRequests: 0,
         endedBlocks: 0,
       };

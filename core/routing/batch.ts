@@ -44,6 +44,7 @@ export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, stageOf
       epoch: request.epoch + 1,
       instanceId: chosen.instanceId,
       blocks: chosen.blocks,
+      computeTokens: chosen.computeTokens,
       atMs: nowMs,
       prefixHashes: request.prefixHashes,
       sessionId: request.sessionId,

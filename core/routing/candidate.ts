@@ -1,5 +1,5 @@
 // An instance as a decision sees it: its last report, corrected by the account, and what the indexes know of the request.
-import type { CandidateInput, InstanceView, RequestInfo } from '../../proto/gen/messages.ts';
+import type { CandidateInput, InstanceView, RequestInfo, SequenceStatus } from '../../proto/gen/messages.ts';
 import type { LoadCorrection } from './account.ts';
 import type { InstanceInput } from './fleet-table.ts';
 
@@ -12,12 +12,22 @@ export interface Candidate {
 /** The instance's report and state, corrected. @throws when the view has no report */
 export function inputOf({ status, health, cordoned }: InstanceView, correction: LoadCorrection): InstanceInput {
   const { accepting, role, running, waiting, maxRunning, maxWaiting } = status!;
-  const { totalBlocks, freeBlocks, waitingBlocks, blockTokens, maxContextTokens } = status!;
+  const { totalBlocks, freeBlocks, waitingBlocks, blockTokens, maxContextTokens, sequences } = status!;
   return {
     ...{ health, cordoned, accepting, role, running, waiting, maxRunning, maxWaiting },
     ...{ totalBlocks, freeBlocks, waitingBlocks, blockTokens, maxContextTokens },
+    pendingTokens: pendingTokens(sequences),
     ...correction,
   };
+}
+
+/** Of prompts that wait or are being computed. What has been computed of the latter is not known: it counts as all to do. */
+function pendingTokens(sequences: readonly SequenceStatus[]): number {
+  let tokens = 0;
+  for (const { state, promptTokens, outputTokens } of sequences) {
+    if (state === 'waiting' || state === 'prefill') tokens += promptTokens + outputTokens;
+  }
+  return tokens;
 }
 
 /** Sequences there now, as far as we know: reported, less ended, plus booked. */

@@ -6,7 +6,7 @@ import { decide } from './decide.ts';
 import { recordedCandidatesMax } from './decision-record.ts';
 import { defaultProfile, type RoutingProfile } from './profile.ts';
 import { replayDecision } from './replay.ts';
-import { anInstance, aRequest, aView } from './routing-fixtures.ts';
+import { anInstance, aRequest, aSequence, aView } from './routing-fixtures.ts';
 import { RoutingMemory } from './routing-memory.ts';
 
 const profile = defaultProfile;
@@ -99,6 +99,18 @@ describe('scores', () => {
     expect(decideOn([x, y], aRequest('r')).chosen?.instanceId).toBe('y');
   });
 
+  test('prefer the instance with fewer prompt tokens to compute, reported and booked', () => {
+    const prompts = (state: 'prefill' | 'decode') => ({ running: 2, sequences: [aSequence('q1', { state, promptTokens: 4_000 }), aSequence('q2')] });
+    expect(decideOn([anInstance('x', prompts('prefill')), anInstance('y', prompts('decode'))], aRequest('r')).chosen?.instanceId).toBe('y');
+    const memory = knowing([anInstance('x'), anInstance('y')]);
+    const placed = (requestId: string, instanceId: string, computeTokens: number) => ({
+      ...{ requestId, instanceId, computeTokens, epoch: 1, blocks: 10, atMs: 1_000, prefixHashes: [], sessionId: '' },
+    });
+    memory.place(placed('long', 'x', 4_000));
+    memory.place(placed('short', 'y', 40));
+    expect(decideOn([anInstance('x'), anInstance('y')], aRequest('r'), memory).chosen?.instanceId).toBe('y');
+  });
+
   test('prefer a cached prefix on an instance that is not more loaded', () => {
     const memory = new RoutingMemory();
     memory.prefixes.add('y', [1, 2, 3, 4]);
@@ -132,7 +144,7 @@ describe('scores', () => {
     const memory = new RoutingMemory();
     memory.prefixes.add('y', [1]);
     const instances = [anInstance('x'), anInstance('y', { running: 1 })];
-    const only = (name: 'queue' | 'prefix') => ({ ...profile, weights: { queue: 0, kvHeadroom: 0, prefix: 0, session: 0, [name]: 1 } });
+    const only = (name: 'queue' | 'prefix') => ({ ...profile, weights: { queue: 0, prefill: 0, kvHeadroom: 0, prefix: 0, session: 0, [name]: 1 } });
     const request = aRequest('r', { prefixHashes: [1] });
     expect(decideOn(instances, request, memory, 1, only('queue')).chosen?.instanceId).toBe('x');
     expect(decideOn(instances, request, memory, 1, only('prefix')).chosen?.instanceId).toBe('y');

@@ -2,18 +2,19 @@
 // decision record byte for byte.
 import type { DecisionRecord, PoolFacts, Refusal, RequestInfo } from '../../proto/gen/messages.ts';
 import { refusal } from '../errors/switchyard-error.ts';
-import { blocksOf, contextTokens } from './candidate.ts';
+import { blocksOf } from './candidate.ts';
 import { recordedCandidatesMax, recordOf } from './decision-record.ts';
 import { type FilterQuestion, filterNames, filterQuestion, verdictOn } from './filters.ts';
 import type { PoolTable, RequestHints } from './fleet-table.ts';
 import { bestRows, type Pick, pick } from './picker.ts';
+import { prefixBlockBytes } from './prefix-hash.ts';
 import { scorerNames } from './profile.ts';
 import type { RoutingQuestion, ViewFacts } from './routing-question.ts';
 import { type ScoreQuestion, scorers } from './scorers.ts';
 
 export interface RoutingDecision {
   /** Undefined: refused. */
-  readonly chosen: { readonly instanceId: string; readonly address: string; readonly blocks: number } | undefined;
+  readonly chosen: { readonly instanceId: string; readonly address: string; readonly blocks: number; readonly computeTokens: number } | undefined;
   readonly refusal: Refusal | null;
   readonly record: DecisionRecord;
 }
@@ -59,7 +60,8 @@ export function decide(
     chosen: picked && {
       instanceId: table.ids[picked.row]!,
       address: table.addresses[picked.row]!,
-      blocks: blocksOf(contextTokens(request), table.numbers.blockTokens[picked.row]!),
+      blocks: blocksOf(filtering.tokens, table.numbers.blockTokens[picked.row]!),
+      computeTokens: Math.max(1, filtering.tokens - ((hints.prefixBlocks.get(picked.row) ?? 0) * prefixBlockBytes) / 4),
     },
     refusal: refused,
     record: recordOf({ table, view, question, filtering, scoring, facts, ranked, chosen: picked?.row, reason }),

@@ -23,6 +23,8 @@ const numberColumns = [
   'bookedBlocks',
   'endedRequests',
   'endedBlocks',
+  'pendingTokens',
+  'bookedTokens',
 ] as const;
 type NumberColumn = (typeof numberColumns)[number];
 
@@ -53,6 +55,8 @@ export class PoolTable {
   readonly sequences: Float64Array;
   /** Free blocks when all queued and booked demand has got its own. */
   readonly freeAfterDemand: Float64Array;
+  /** Tokens of prompts that are to be computed there before that of a new request. */
+  readonly promptBacklog: Float64Array;
   /** For the time of one decision: verdicts, scores and totals by row. */
   readonly scratch: { readonly verdicts: Uint8Array; readonly kept: Int32Array; readonly values: Float64Array; readonly totals: Float64Array };
   /** Grows with every change. */
@@ -76,6 +80,7 @@ export class PoolTable {
     this.numbers = Object.fromEntries(numberColumns.map((name) => [name, floats()])) as Record<NumberColumn, Float64Array>;
     this.sequences = floats();
     this.freeAfterDemand = floats();
+    this.promptBacklog = floats();
     this.scratch = { verdicts: new Uint8Array(size), kept: new Int32Array(size), values: floats(), totals: floats() };
     for (const [row, id] of ids.entries()) this.#rows.set(id, row);
   }
@@ -114,9 +119,10 @@ export class PoolTable {
 
   /** What has been placed and has ended since the report in this row. */
   correct(row: number, correction: LoadCorrection): void {
-    const { bookedRequests, bookedBlocks, endedRequests, endedBlocks } = this.numbers;
+    const { bookedRequests, bookedBlocks, bookedTokens, endedRequests, endedBlocks } = this.numbers;
     bookedRequests[row] = correction.bookedRequests;
     bookedBlocks[row] = correction.bookedBlocks;
+    bookedTokens[row] = correction.bookedTokens;
     endedRequests[row] = correction.endedRequests;
     endedBlocks[row] = correction.endedBlocks;
     this.#derive(row);
@@ -142,6 +148,7 @@ export class PoolTable {
     const { running, waiting, endedRequests, bookedRequests, freeBlocks, waitingBlocks, bookedBlocks, endedBlocks } = this.numbers;
     this.sequences[row] = sequencesOn(running[row]!, waiting[row]!, endedRequests[row]!, bookedRequests[row]!);
     this.freeAfterDemand[row] = freeBlocksAfterDemand(freeBlocks[row]!, waitingBlocks[row]!, bookedBlocks[row]!, endedBlocks[row]!);
+    this.promptBacklog[row] = this.numbers.pendingTokens[row]! + this.numbers.bookedTokens[row]!;
     this.version += 1;
   }
 

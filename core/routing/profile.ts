@@ -1,6 +1,6 @@
 // A profile: a named, weighted list of scorers with a picker and the settings of filters and scorers.
 
-export const scorerNames = ['queue', 'kvHeadroom', 'prefix', 'session'] as const;
+export const scorerNames = ['queue', 'prefill', 'kvHeadroom', 'prefix', 'session'] as const;
 export type ScorerName = (typeof scorerNames)[number];
 
 export interface RoutingProfile {
@@ -14,6 +14,8 @@ export interface RoutingProfile {
   readonly allowedWaiting: number;
   /** Sequences more than the least loaded instance at which affinity counts nothing and the queue scorer gives 0. */
   readonly loadSpan: number;
+  /** Prompt tokens waiting to be computed at which the prefill scorer gives one half. */
+  readonly prefillHalfTokens: number;
   /** Freeness in steps at which the headroom scorer gives one half. */
   readonly headroomHalfSteps: number;
   /** Tokens of a prefix hit that are worth half of a perfect one: a short hit saves too little to unbalance for. */
@@ -22,11 +24,12 @@ export interface RoutingProfile {
 
 export const defaultProfile: RoutingProfile = {
   name: 'balanced',
-  weights: { queue: 2, kvHeadroom: 2, prefix: 3, session: 1 },
+  weights: { queue: 2, prefill: 8, kvHeadroom: 2, prefix: 3, session: 1 },
   picker: 'best',
   topK: 3,
   allowedWaiting: 4,
   loadSpan: 4,
+  prefillHalfTokens: 2_048,
   headroomHalfSteps: 512,
   affinityHalfTokens: 128,
 };
@@ -50,6 +53,7 @@ function textOf(profile: RoutingProfile): string {
     topK: profile.topK,
     allowedWaiting: profile.allowedWaiting,
     loadSpan: profile.loadSpan,
+    prefillHalfTokens: profile.prefillHalfTokens,
     headroomHalfSteps: profile.headroomHalfSteps,
     affinityHalfTokens: profile.affinityHalfTokens,
   });

@@ -12,6 +12,7 @@ export interface Placement {
   readonly epoch: number;
   readonly instanceId: string;
   readonly blocks: number;
+  readonly computeTokens: number;
   readonly atMs: number;
   readonly prefixHashes: readonly number[];
   readonly sessionId: string;

@@ -20,7 +20,7 @@ export interface ScoreQuestion {
 /** Writes the value of each of `rows` to `values`, by row; what it leaves in other rows means nothing. */
 export type Scorer = (question: ScoreQuestion, table: PoolTable, rows: Int32Array, values: Float64Array) => void;
 
-export const scorers: Readonly<Record<ScorerName, Scorer>> = { queue, kvHeadroom, prefix, session };
+export const scorers: Readonly<Record<ScorerName, Scorer>> = { queue, prefill, kvHeadroom, prefix, session };
 
 /** 1 on the least loaded, 0 on the most loaded; small differences in a balanced pool stay small. */
 function queue({ profile, leastSequences, mostSequences }: ScoreQuestion, { sequences }: PoolTable, rows: Int32Array, values: Float64Array): void {
@@ -29,6 +29,12 @@ function queue({ profile, leastSequences, mostSequences }: ScoreQuestion, { sequ
     const row = rows[k]!;
     values[row] = 1 - (sequences[row]! - leastSequences) / range;
   }
+}
+
+/** 1 where no prompt is waiting to be computed, half / (half + tokens) else: what the first token will have to wait for. */
+function prefill({ profile }: ScoreQuestion, { promptBacklog }: PoolTable, rows: Int32Array, values: Float64Array): void {
+  const half = profile.prefillHalfTokens;
+  for (let k = 0; k < rows.length; k++) values[rows[k]!] = half / (half + promptBacklog[rows[k]!]!);
 }
 
 /** Freeness in steps with this request there and all queued demand counted: s / (s + half). */

@@ -107,6 +107,7 @@ export interface Booking {
   prefixHashes: readonly number[];
   sessionId: string;
   epoch: number;
+  computeTokens: number;
 }
 export const Booking: Codec<Booking> = codec('Booking', switchyard.routing.v1.Booking);
 
@@ -140,6 +141,8 @@ export interface CandidateInput {
   endedBlocks: number;
   prefixBlocks: number;
   session: boolean;
+  pendingTokens: number;
+  bookedTokens: number;
 }
 export const CandidateInput: Codec<CandidateInput> = codec('CandidateInput', switchyard.routing.v1.CandidateInput);
 
@@ -370,6 +373,7 @@ export interface KvCommit {
   last: boolean;
   state: Uint8Array;
   versions: readonly number[];
+  crc: number;
 }
 export const KvCommit: Codec<KvCommit> = codec('KvCommit', switchyard.engine.v1.KvCommit);
 

@@ -4017,6 +4017,7 @@ export const switchyard = $root.switchyard = (() => {
                 KvCommit.prototype.last = false;
                 KvCommit.prototype.state = $util.newBuffer([]);
                 KvCommit.prototype.versions = $util.emptyArray;
+                KvCommit.prototype.crc = 0;
 
                 KvCommit.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -4035,6 +4036,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(34).bytes(message.state);
                     if (message.versions != null && message.versions.length)
                         writer.uint32(42).uint32s(message.versions);
+                    if (message.crc != null && $Object.hasOwnProperty.call(message, "crc") && message.crc !== 0)
+                        writer.uint32(53).fixed32(message.crc);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4118,6 +4121,15 @@ export const switchyard = $root.switchyard = (() => {
                                 message.versions.push(reader.uint32());
                                 continue;
                             }
+                        case 6: {
+                                if (wireType !== 5)
+                                    break;
+                                if (value = reader.fixed32())
+                                    message.crc = value;
+                                else
+                                    delete message.crc;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4167,6 +4179,9 @@ export const switchyard = $root.switchyard = (() => {
                         for (let i = 0; i < object.versions.length; ++i)
                             message.versions[i] = object.versions[i] >>> 0;
                     }
+                    if (object.crc != null)
+                        if ($Number(object.crc) !== 0)
+                            message.crc = object.crc >>> 0;
                     return message;
                 };
 
@@ -4191,6 +4206,7 @@ export const switchyard = $root.switchyard = (() => {
                             if (options.bytes !== $Array)
                                 object.state = $util.newBuffer(object.state);
                         }
+                        object.crc = 0;
                     }
                     if (message.stage != null && $Object.hasOwnProperty.call(message, "stage"))
                         object.stage = message.stage;
@@ -4205,6 +4221,8 @@ export const switchyard = $root.switchyard = (() => {
                         for (let j = 0; j < message.versions.length; ++j)
                             object.versions[j] = message.versions[j];
                     }
+                    if (message.crc != null && $Object.hasOwnProperty.call(message, "crc"))
+                        object.crc = message.crc;
                     return object;
                 };
 
@@ -16131,6 +16149,7 @@ export const switchyard = $root.switchyard = (() => {
                 Booking.prototype.prefixHashes = $util.emptyArray;
                 Booking.prototype.sessionId = "";
                 Booking.prototype.epoch = 0;
+                Booking.prototype.computeTokens = 0;
 
                 Booking.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -16163,6 +16182,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(90).string(message.sessionId);
                     if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch") && message.epoch !== 0)
                         writer.uint32(96).uint32(message.epoch);
+                    if (message.computeTokens != null && $Object.hasOwnProperty.call(message, "computeTokens") && message.computeTokens !== 0)
+                        writer.uint32(104).uint32(message.computeTokens);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -16306,6 +16327,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.epoch;
                                 continue;
                             }
+                        case 13: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.computeTokens = value;
+                                else
+                                    delete message.computeTokens;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -16375,6 +16405,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.epoch != null)
                         if ($Number(object.epoch) !== 0)
                             message.epoch = object.epoch >>> 0;
+                    if (object.computeTokens != null)
+                        if ($Number(object.computeTokens) !== 0)
+                            message.computeTokens = object.computeTokens >>> 0;
                     return message;
                 };
 
@@ -16400,6 +16433,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.atMs = 0;
                         object.sessionId = "";
                         object.epoch = 0;
+                        object.computeTokens = 0;
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -16428,6 +16462,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.sessionId = message.sessionId;
                     if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch"))
                         object.epoch = message.epoch;
+                    if (message.computeTokens != null && $Object.hasOwnProperty.call(message, "computeTokens"))
+                        object.computeTokens = message.computeTokens;
                     return object;
                 };
 
@@ -16620,6 +16656,8 @@ export const switchyard = $root.switchyard = (() => {
                 CandidateInput.prototype.endedBlocks = 0;
                 CandidateInput.prototype.prefixBlocks = 0;
                 CandidateInput.prototype.session = false;
+                CandidateInput.prototype.pendingTokens = 0;
+                CandidateInput.prototype.bookedTokens = 0;
 
                 CandidateInput.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -16666,6 +16704,10 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(144).uint32(message.prefixBlocks);
                     if (message.session != null && $Object.hasOwnProperty.call(message, "session") && message.session !== false)
                         writer.uint32(152).bool(message.session);
+                    if (message.pendingTokens != null && $Object.hasOwnProperty.call(message, "pendingTokens") && message.pendingTokens !== 0)
+                        writer.uint32(160).uint32(message.pendingTokens);
+                    if (message.bookedTokens != null && $Object.hasOwnProperty.call(message, "bookedTokens") && message.bookedTokens !== 0)
+                        writer.uint32(168).uint32(message.bookedTokens);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -16870,6 +16912,24 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.session;
                                 continue;
                             }
+                        case 20: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.pendingTokens = value;
+                                else
+                                    delete message.pendingTokens;
+                                continue;
+                            }
+                        case 21: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.bookedTokens = value;
+                                else
+                                    delete message.bookedTokens;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -16954,6 +17014,12 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.session != null)
                         if (object.session)
                             message.session = $Boolean(object.session);
+                    if (object.pendingTokens != null)
+                        if ($Number(object.pendingTokens) !== 0)
+                            message.pendingTokens = object.pendingTokens >>> 0;
+                    if (object.bookedTokens != null)
+                        if ($Number(object.bookedTokens) !== 0)
+                            message.bookedTokens = object.bookedTokens >>> 0;
                     return message;
                 };
 
@@ -16985,6 +17051,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.endedBlocks = 0;
                         object.prefixBlocks = 0;
                         object.session = false;
+                        object.pendingTokens = 0;
+                        object.bookedTokens = 0;
                     }
                     if (message.health != null && $Object.hasOwnProperty.call(message, "health"))
                         object.health = message.health;
@@ -17024,6 +17092,10 @@ export const switchyard = $root.switchyard = (() => {
                         object.prefixBlocks = message.prefixBlocks;
                     if (message.session != null && $Object.hasOwnProperty.call(message, "session"))
                         object.session = message.session;
+                    if (message.pendingTokens != null && $Object.hasOwnProperty.call(message, "pendingTokens"))
+                        object.pendingTokens = message.pendingTokens;
+                    if (message.bookedTokens != null && $Object.hasOwnProperty.call(message, "bookedTokens"))
+                        object.bookedTokens = message.bookedTokens;
                     return object;
                 };
 

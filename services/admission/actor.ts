@@ -15,6 +15,7 @@ import { nextWakeMs, passTime } from './waking.ts';
 export function queueActor(config: AdmissionConfig): Actor<PoolState, PoolMessage, PoolEffect> {
   return {
     kind: 'queue',
+    changesInPlace: true,
     start: (pool, nowMs) => newPool(pool, config, nowMs),
     step(state, message, nowMs) {
       const turn: Turn = { state, nowMs, effects: [] };

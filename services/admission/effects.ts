@@ -11,6 +11,7 @@ import type { Ledger } from './ledger.ts';
 import type { PoolEffect, PoolMessage } from './pool-state.ts';
 
 export interface PendingAnswer {
+  readonly pool: string;
   resolve(reply: Omit<AdmitReply, 'meta'>): void;
   reject(thrown: unknown): void;
 }

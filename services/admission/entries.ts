@@ -45,7 +45,7 @@ export function assign(turn: Turn, entry: Entry, assignment: Assignment, blocks:
   const { requestId, epoch } = entry.request;
   entry.phase = 'assigned';
   entry.assignment = assignment;
-  state.fleet.account.book({ requestId, epoch: epoch + 1, instanceId: assignment.instanceId, blocks, atMs: nowMs });
+  state.fleet.account.book({ requestId, epoch: epoch + 1, instanceId: assignment.instanceId, blocks, computeTokens: 0, atMs: nowMs });
   state.drainRate = drained(state.drainRate, 1, nowMs);
   answerParked(turn, requestId, { outcome: 'assigned', assignment, limits: entry.limits });
   waited(turn, entry.request, { outcome: 'assigned', instanceId: assignment.instanceId, waitMs: nowMs - entry.admittedAtMs });

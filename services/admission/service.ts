@@ -42,6 +42,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     clock,
     telemetry,
     perform: (pool, effect) => perform(pool, effect, context),
+    restarted,
   });
   const tell = (pool: string, message: PoolMessage) => host.tell(pool, message);
   const context: EffectContext = {
@@ -64,7 +65,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     const ask = asked++;
     const answerByMs = Math.min(clock.now() + current.longPollMs, meta.deadlineMs - answerMarginMs);
     const traceparent = admitSpan(pool, request);
-    const reply = new Promise<Omit<AdmitReply, 'meta'>>((resolve, reject) => asks.set(ask, { resolve, reject }));
+    const reply = new Promise<Omit<AdmitReply, 'meta'>>((resolve, reject) => asks.set(ask, { pool, resolve, reject }));
     if (!tell(pool, { type: 'ask', ask, request: { ...request, pool, traceparent }, answerByMs })) giveUp(ask);
     const entry = host.state(pool)?.entries.get(request.requestId);
     if (!entry || entry.phase === 'assigned') endSpan(request.requestId);
@@ -108,6 +109,19 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     serving.set(pool, bus.serve(admit, [pool], answerAsk));
   }
 
+  /** The queue has lost its requests: their gateways submit them again to the next owner, which may be this one. */
+  function restarted(pool: string): void {
+    for (const [ask, pending] of asks) {
+      if (pending.pool !== pool) continue;
+      asks.delete(ask);
+      pending.reject(new SwitchyardError('not_owner', `the queue of pool ${pool} starts over`));
+    }
+    tell(pool, { type: 'configure', config: current });
+    const view = watch.view();
+    if (view) tell(pool, { type: 'view', view });
+    void ownerships[pools.indexOf(pool)]?.startOver();
+  }
+
   function stopServing(pool: string): void {
     const subscription = serving.get(pool);
     serving.delete(pool);
@@ -131,7 +145,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     bus.subscribe(requestDone, ['*'], ({ pool, requestId }) => forPool(pool, { type: 'done', requestId })),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => forPool(pool, { type: 'owner', epoch })),
     bus.subscribe(booked, [], ({ pool, requestId, instanceId, epoch, blocks }) =>
-      forPool(pool, { type: 'booked', booking: { requestId, instanceId, epoch, blocks, atMs: clock.now() } }),
+      forPool(pool, { type: 'booked', booking: { requestId, instanceId, epoch, blocks, computeTokens: 0, atMs: clock.now() } }),
     ),
   ];
   subscriptions.push(await bus.consume(requestDone, ledgerConsumer, (event) => ledger.settle(event)));

@@ -7,6 +7,7 @@ const weight = (value: number) => z.number().min(0).max(100).default(value);
 const weightsSchema = z
   .strictObject({
     queue: weight(defaultProfile.weights.queue).describe('fewer sequences on the instance'),
+    prefill: weight(defaultProfile.weights.prefill).describe('fewer prompt tokens waiting to be computed there'),
     kvHeadroom: weight(defaultProfile.weights.kvHeadroom).describe('more decode steps before KV memory is full, all queued demand counted'),
     prefix: weight(defaultProfile.weights.prefix).describe('more of the prompt probably cached; fades with load'),
     session: weight(defaultProfile.weights.session).describe('where the session was last; fades with load'),
@@ -27,6 +28,12 @@ export const routerSchema = z.strictObject({
         .default(defaultProfile.allowedWaiting)
         .describe('sequences that may wait at an instance; keep equal to the same setting of admission'),
       loadSpan: z.int().min(1).max(10_000).default(defaultProfile.loadSpan).describe('sequences above the least loaded at which affinity ends'),
+      prefillHalfTokens: z
+        .number()
+        .min(1)
+        .max(1_000_000)
+        .default(defaultProfile.prefillHalfTokens)
+        .describe('prompt tokens waiting at an instance that score one half'),
       headroomHalfSteps: z
         .number()
         .min(1)

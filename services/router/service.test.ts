@@ -170,6 +170,16 @@ describe('replicas', () => {
     expect([...places].sort()).toEqual(['a', 'a', 'a', 'a', 'a', 'all_saturated', 'all_saturated', 'b', 'b', 'b', 'b', 'b']);
   });
 
+  test('share how much of a prompt has still to be computed, less what is cached', async () => {
+    await startRouter('router-1');
+    const heard: Booking[] = [];
+    caller.bus.subscribe(booked, [], (booking) => heard.push(booking));
+    await publish([anInstance('a')]);
+    const prompt = { promptTokens: 500, prefixHashes: [1, 2, 3, 4, 5, 6, 7] };
+    await placesOf([aRequest('first', prompt), aRequest('second', prompt)]);
+    expect(heard.map(({ computeTokens }) => computeTokens)).toEqual([501, 501 - 7 * 64]);
+  });
+
   test('a lost booking is repaired by the next report', async () => {
     await startRouter('router-1');
     const heard: Booking[] = [];

@@ -74,7 +74,11 @@ function percentile(values: readonly number[], share: number): number {
   return sorted[Math.floor(share * (sorted.length - 1))]!;
 }
 
-const table = new Table({ head: ['instances', 'ns per decision', 'p50', 'p99', 'p50 of taking a view'], colAligns: Array(5).fill('right') });
+const table = new Table({
+  head: ['instances', 'ns per decision', 'p50', 'p99', 'p50 of taking a view'],
+  colAligns: Array(5).fill('right'),
+  style: { head: [], border: [] },
+});
 for (const instances of [10, 100, 1_000, 10_000]) {
   const { meanNs, p50Ns, p99Ns, viewNs } = measure(instances);
   table.push([instances, meanNs, p50Ns, p99Ns, viewNs].map((value) => Math.round(value).toLocaleString('en')));
