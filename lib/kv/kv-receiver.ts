@@ -1,12 +1,12 @@
 // The receiving end of KV transfers between agents: checks who sends, checks every piece, and says what is still missing
 // when the sender believes that it is done. What the blocks are for is the engine's business.
-import { crc32 } from 'node:zlib';
-import { refusal } from '../../core/errors/switchyard-error.ts';
+import { refusal, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type KvCommit, KvFrame, type KvHello, type KvPiece, type Refusal } from '../../proto/gen/messages.ts';
 import type { Cancel, Clock } from '../ports/clock.ts';
 import type { StageTarget } from '../ports/engines.ts';
 import type { Connection, Listener, Net } from '../ports/net.ts';
 import type { Span, Telemetry } from '../ports/telemetry.ts';
+import { commitCrc, pieceCrc } from './kv-checks.ts';
 
 export interface KvReceiverOptions {
   readonly net: Net;
@@ -77,12 +77,21 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
   function take(session: Session, piece: KvPiece): void {
     session.bytes += piece.payload.length;
     bytesReceived.add(piece.payload.length, { direction: 'in' });
-    if (crc32(piece.payload) !== piece.crc) {
+    if (pieceCrc(piece) !== piece.crc) {
       session.corrupt = true;
       checksFailed.add(1);
       telemetry.log.warn('KV piece refused, its checksum is wrong', { block: piece.block, offset: piece.offset });
     } else session.failed ??= session.target.write(piece);
     if (session.pending) consider(session);
+  }
+
+  /** What a stage comes to. A state that cannot be read, from a sender of another version, is refused like anything else. */
+  function committed({ target }: Session, { versions, last, state }: KvCommit): { missing: readonly number[] } | Refusal {
+    try {
+      return target.commit(versions, last, state);
+    } catch (thrown) {
+      return toRefusal(thrown);
+    }
   }
 
   /** Answers a waiting commit as soon as it is complete or cannot become so. */
@@ -92,13 +101,13 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
       answer(session);
       return;
     }
-    const outcome = session.target.commit(commit.versions, commit.last, commit.state);
+    const outcome = committed(session, commit);
     if ('code' in outcome || outcome.missing.length === 0) reply(session, outcome);
   }
 
   function answer(session: Session): void {
     const { commit } = session.pending!;
-    reply(session, session.failed ?? session.target.commit(commit.versions, commit.last, commit.state));
+    reply(session, session.failed ?? committed(session, commit));
   }
 
   function reply(session: Session, outcome: { missing: readonly number[] } | Refusal): void {
@@ -145,7 +154,11 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
         const have = joined.target.have();
         connection.send(KvFrame.encode({ have: { blocks: have.map(({ block }) => block), versions: have.map(({ version }) => version) } }));
       } else if (frame.piece) take(session, frame.piece);
-      else if (frame.commit) {
+      else if (frame.commit && commitCrc(frame.commit) !== frame.commit.crc) {
+        checksFailed.add(1);
+        telemetry.log.warn('KV commit refused, its checksum is wrong', { stage: frame.commit.stage });
+        connection.send(KvFrame.encode({ result: { refusal: refusal('corrupt_kv', 'the commit arrived damaged'), missing: [] } }));
+      } else if (frame.commit) {
         session.pending?.cancel();
         const waiting = session;
         session.pending = { commit: frame.commit, connection, cancel: clock.after(commitGraceMs, () => answer(waiting)) };

@@ -1,13 +1,13 @@
 // The sending end of a KV transfer: one stage over parallel connections, split so that all carry the same load
 // (core/migration/transfer-plan.ts). What a dying connection owed is planned again over the others; what the receiver
 // misses at the end is sent again.
-import { crc32 } from 'node:zlib';
 import { refusal, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type PlannedPiece, planTransfer, replanTransfer } from '../../core/migration/transfer-plan.ts';
 import { KvFrame, type KvHave, type KvResult, type Refusal } from '../../proto/gen/messages.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { StageSource } from '../ports/engines.ts';
 import type { Connection, Net } from '../ports/net.ts';
+import { commitCrc, pieceCrc } from './kv-checks.ts';
 import { maxKvFrameBytes } from './kv-receiver.ts';
 
 export interface SendStageOptions {
@@ -64,7 +64,9 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
       await sendBlocks(blocks, lanes, source, report);
       const result = await commit(options, lanes);
       if (!result) return refusal('transfer_failed', `every connection to ${options.address} was lost in stage ${options.stage}`);
-      if (result.missing.length === 0) return result.refusal ?? report;
+      // The commit itself may have been damaged: then nothing is missing, and it is sent again.
+      const again = result.missing.length > 0 || result.refusal?.code === 'corrupt_kv';
+      if (!again) return result.refusal ?? report;
       if (round === maxRounds) return result.refusal ?? refusal('transfer_failed', `${result.missing.length} blocks did not arrive`);
       blocks = [...result.missing];
     }
@@ -99,7 +101,13 @@ async function openLane(options: SendStageOptions, index: number): Promise<Lane 
     lane.result(undefined);
   });
   connection.onFrame((bytes) => {
-    const frame = KvFrame.decode(bytes);
+    let frame: KvFrame;
+    try {
+      frame = KvFrame.decode(bytes);
+    } catch {
+      connection.close();
+      return;
+    }
     if (frame.have) gotHave(frame.have);
     if (frame.result) lane.result(frame.result);
   });
@@ -143,9 +151,8 @@ async function pump(lane: Lane, pieces: readonly PlannedPiece[], source: StageSo
       const offset = piece.offset + done;
       const payload = source.read(piece.block, offset, Math.min(maxPieceBytes, piece.bytes - done));
       const version = source.versions[piece.block]!;
-      lane.connection.send(
-        KvFrame.encode({ piece: { block: piece.block, offset, blockBytes: source.blockBytes, version, payload, crc: crc32(payload) } }),
-      );
+      const sent = { block: piece.block, offset, blockBytes: source.blockBytes, version, payload };
+      lane.connection.send(KvFrame.encode({ piece: { ...sent, crc: pieceCrc(sent) } }));
       report.bytesSent += payload.length;
       await lane.connection.drained(maxBufferedBytes);
     }
@@ -155,7 +162,8 @@ async function pump(lane: Lane, pieces: readonly PlannedPiece[], source: StageSo
 /** Asks the receiver what is missing, over the first lane that answers. Undefined: none does. */
 async function commit(options: SendStageOptions, lanes: readonly Lane[]): Promise<KvResult | undefined> {
   const { source, stage, last } = options;
-  const frame = KvFrame.encode({ commit: { stage, blocks: source.versions.length, last, state: source.state, versions: source.versions } });
+  const sent = { stage, blocks: source.versions.length, last, state: source.state, versions: source.versions };
+  const frame = KvFrame.encode({ commit: { ...sent, crc: commitCrc(sent) } });
   for (const lane of lanes) {
     if (!lane.alive) continue;
     const answered = new Promise<KvResult | undefined>((resolve) => {

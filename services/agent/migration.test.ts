@@ -4,6 +4,7 @@ import { systemClock } from '../../lib/clock/system-clock.ts';
 import { createNodeNet } from '../../lib/net/node-net.ts';
 import type { Connection, Net } from '../../lib/ports/net.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
+import { seededRng } from '../../lib/rng/seeded-rng.ts';
 import { createMemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
 import { type InstanceStatus, KvFrame } from '../../proto/gen/messages.ts';
@@ -218,6 +219,42 @@ describe.each([
     await world.during(moves.release(true));
     await world.until(() => request.finish !== undefined, 'the answer ends');
     request.expectExact(body, 150);
+    await expectNoLeak();
+  });
+
+  onlyInMemory(name)('whatever byte is flipped on the way: the stage is good, or is refused; never wrong tokens', async () => {
+    const rng = seededRng(7);
+    let flips = 0;
+    for (let round = 0; round < 60; round++) {
+      const requestId = `req-${round}`;
+      const request = source.open('a', requestId, { body });
+      await world.until(() => request.ids.length >= 20, 'tokens come');
+      const moves = migration(worker, { id: `mig-${round}`, requestId, source: 'a', target: 'b' });
+      await world.during(moves.reserve(20));
+      let left = 1 + (round % 3);
+      bend = (frame) => {
+        const bytes = KvFrame.encode(frame);
+        if (frame.hello || left === 0 || rng.next() < (frame.commit ? 0.4 : 0.7)) return bytes;
+        left--;
+        flips++;
+        // Most often where it says what it is, not in the payload.
+        bytes[Math.floor(rng.next() * Math.min(bytes.length, rng.next() < 0.8 ? 16 : Number.POSITIVE_INFINITY))]! ^= 1 << Math.floor(rng.next() * 8);
+        return bytes;
+      };
+      const stages = [await world.during(moves.copy(0)), await world.during(moves.copy(1, { last: true }))];
+      bend = (frame) => KvFrame.encode(frame);
+      if (stages.every((stage) => stage.refusal === null)) {
+        target.open('b', requestId, { epoch: 2, reservationId: `mig-${round}`, nextIndex: request.ids.length });
+        await world.during(moves.release(true));
+      } else {
+        await world.during(moves.release(false));
+        await world.during(moves.drop());
+      }
+      await world.until(() => request.finish !== undefined || request.error != null, 'the answer ends');
+      expect(request.error).toBeUndefined();
+      request.expectExact(body, 150);
+    }
+    expect(flips).toBeGreaterThan(40);
     await expectNoLeak();
   });
 
