@@ -5,7 +5,8 @@ import { exampleBand as band, exampleGuard as guard, examplePool as pool, exampl
 import { extrapolate, observe } from './forecast.ts';
 import { type FreenessBandMemory, freenessBand } from './freeness-band.ts';
 import { constrain } from './guard.ts';
-import { meanFreenessSteps, type PoolView, supply } from './pool-view.ts';
+import type { ScalingPolicy } from './policy.ts';
+import { demandBlocks, loadWithPending, meanFreenessSteps, type PoolView, pending, slotsWithPending, supply } from './pool-view.ts';
 import { planScale, refuseTarget } from './scale-plan.ts';
 
 const policy = freenessBand(band);
@@ -25,6 +26,32 @@ function proposedAfter(view: PoolView, ms: number, settings = band) {
   }
   return proposal;
 }
+
+const anyView = fc
+  .record({
+    count: fc.nat(8),
+    loads: fc.array(fc.nat(24), { minLength: 8, maxLength: 8 }),
+    suspects: fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }),
+    min: fc.nat(3),
+    extra: fc.integer({ min: 1, max: 5 }),
+    floor: fc.nat(5),
+    viewAgeMs: fc.constantFrom(0, 1_000, 10_000, Number.POSITIVE_INFINITY),
+    pendingInstanceIds: fc.constantFrom([], ['chat-9']),
+    planRunning: fc.boolean(),
+    sinceMs: fc.integer({ min: 0, max: 100_000 }),
+    recentMigrations: fc.nat(40),
+  })
+  .map(({ count, loads, suspects, min, extra, floor, sinceMs, ...rest }) => {
+    const instances = Array.from({ length: count }, (_, i) => server(i + 1, loads[i]!, 40, { health: suspects[i] ? 'suspect' : 'healthy' }));
+    const nowMs = pool([]).nowMs;
+    return pool(instances, {
+      ...rest,
+      nowMs,
+      bounds: { min, max: min + extra, floor },
+      grewAtMs: nowMs - sinceMs,
+      shrankAtMs: nowMs - sinceMs / 2,
+    });
+  });
 
 describe('freeness band', () => {
   const busy = pool([server(1, 24), server(2, 24)]); // 80 free blocks for 48 sequences
@@ -141,32 +168,6 @@ describe('guard', () => {
   test('a pool larger than allowed is not shrunk by a wish to grow', () => {
     expect(ask({ ...three, bounds: { min: 1, max: 2, floor: 1 } }, 4).target).toBe(3);
   });
-
-  const anyView = fc
-    .record({
-      count: fc.nat(8),
-      loads: fc.array(fc.nat(24), { minLength: 8, maxLength: 8 }),
-      suspects: fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }),
-      min: fc.nat(3),
-      extra: fc.integer({ min: 1, max: 5 }),
-      floor: fc.nat(5),
-      viewAgeMs: fc.constantFrom(0, 1_000, 10_000, Number.POSITIVE_INFINITY),
-      pendingInstanceIds: fc.constantFrom([], ['chat-9']),
-      planRunning: fc.boolean(),
-      sinceMs: fc.integer({ min: 0, max: 100_000 }),
-      recentMigrations: fc.nat(40),
-    })
-    .map(({ count, loads, suspects, min, extra, floor, sinceMs, ...rest }) => {
-      const instances = Array.from({ length: count }, (_, i) => server(i + 1, loads[i]!, 40, { health: suspects[i] ? 'suspect' : 'healthy' }));
-      const nowMs = pool([]).nowMs;
-      return pool(instances, {
-        ...rest,
-        nowMs,
-        bounds: { min, max: min + extra, floor },
-        grewAtMs: nowMs - sinceMs,
-        shrankAtMs: nowMs - sinceMs / 2,
-      });
-    });
   test('never reverses a proposal, never exceeds it, moves one step at most, and shrinks to the floor at most', () => {
     fc.assert(
       fc.property(anyView, fc.nat(12), (view, wanted) => {
@@ -198,6 +199,46 @@ describe('guard', () => {
     const [, decision] = decideSize(policy, guard, pool([], { bounds: { min: 2, max: 6, floor: 1 } }), policy.start());
     expect(decision).toMatchObject({ current: 0, proposed: 2, constrained: 1 });
     expect(codes(decision.reasons)).toContain('below_min');
+  });
+});
+
+describe('a learned policy', () => {
+  // What it takes: observations as a vector, a few actions, a mask of those that the guard would hold or weaken.
+  const actions = [-1, 0, 1] as const;
+  const observe = (view: PoolView): readonly number[] => {
+    const load = loadWithPending(view);
+    const blocks = Math.max(1, load.totalBlocks);
+    return [
+      1 - load.freeBlocks / blocks,
+      load.waitingBlocks / blocks,
+      load.sequences / Math.max(1, slotsWithPending(view)),
+      pending(view).length / 8,
+    ];
+  };
+  const maskOf = (view: PoolView) =>
+    actions.map((change) => constrain(view, { target: supply(view) + change, reasons: [] }, guard).target === supply(view) + change);
+  const learned = (weights: readonly (readonly number[])[]): ScalingPolicy<{ readonly observed: readonly number[] }> => ({
+    name: 'learned',
+    start: () => ({ observed: [] }),
+    predict: (view) => [{ observed: observe(view) }, { demandBlocks: demandBlocks(loadWithPending(view)), horizonMs: 0 }],
+    propose(view, _, memory) {
+      const mask = maskOf(view);
+      const scores = weights.map((row) => row.reduce((sum, weight, i) => sum + weight * memory.observed[i]!, 0));
+      const best = actions.map((_, i) => i).sort((a, b) => Number(mask[b]) - Number(mask[a]) || scores[b]! - scores[a]!)[0]!;
+      return [memory, { target: supply(view) + actions[best]!, reasons: [{ code: 'in_band', text: `Scores ${scores.join(', ')}.` }] }];
+    },
+  });
+  test('fits the interface, and what its mask allows goes through the guard unchanged', () => {
+    const weights = fc.array(fc.array(fc.integer({ min: -9, max: 9 }), { minLength: 4, maxLength: 4 }), { minLength: 3, maxLength: 3 });
+    fc.assert(
+      fc.property(anyView, weights, (view, rows) => {
+        const rule = learned(rows);
+        const [memory, decision] = decideSize(rule, guard, view, rule.start());
+        expect(memory.observed.every(Number.isFinite)).toBe(true);
+        if (supply(view) >= view.bounds.min) expect(decision.constrained).toBe(decision.proposed);
+        expect(JSON.parse(JSON.stringify(memory))).toEqual(memory);
+      }),
+    );
   });
 });
 

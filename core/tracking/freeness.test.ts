@@ -1,10 +1,48 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { exampleSequence as sequence, exampleStatus as status } from './example-fleet.ts';
 import { defragFreenessSteps, dispatchFreenessSteps, pooledFreenessSteps, poolLoad } from './freeness.ts';
 
 const load = (fields: object) => status({ instanceId: 'chat-1', blockTokens: 16, ...fields });
 
+// The formulas of Llumnix, times the block size. F = (M - virtual usage) / B, where virtual usage is
+//   dispatch, scaling:  blocks in use + the demand of every queued sequence,      B = running + waiting
+//   de-fragmentation:   blocks in use + the demand of the head of the queue only, B = running + [queue > 0]
+//   each plus, where high priority runs, its headroom, shared by its sequences.
 describe('freeness, in steps', () => {
+  test('F = (M - virtual usage) / B for any load', () => {
+    const anyLoad = fc
+      .record({
+        used: fc.nat(1_000),
+        running: fc.nat(40),
+        queue: fc.array(fc.integer({ min: 1, max: 100 }), { maxLength: 20 }),
+        headroom: fc.nat(200),
+      })
+      .filter(({ running, queue }) => running + queue.length > 0);
+    fc.assert(
+      fc.property(anyLoad, ({ used, running, queue, headroom }) => {
+        const M = 1_000;
+        const waitingBlocks = queue.reduce((sum, demand) => sum + demand, 0);
+        const high = { highPriority: 1, headroomBlocks: headroom };
+        const sequences = running > 0 ? [sequence({ requestId: 'a', priority: 1 })] : [];
+        const physical = running > 0 ? headroom : 0;
+        const report = load({
+          totalBlocks: M,
+          freeBlocks: M - used,
+          running,
+          waiting: queue.length,
+          waitingBlocks,
+          headBlocks: queue[0] ?? 0,
+          sequences,
+        });
+        expect(dispatchFreenessSteps(report, high)).toBeCloseTo(((M - (used + waitingBlocks + physical)) / (running + queue.length)) * 16);
+        expect(defragFreenessSteps(report, high)).toBeCloseTo(
+          ((M - (used + (queue[0] ?? 0) + physical)) / (running + (queue.length > 0 ? 1 : 0))) * 16,
+        );
+      }),
+    );
+  });
+
   test.each([
     ['an idle instance has no limit', { freeBlocks: 100 }, Infinity, Infinity],
     ['free blocks are shared by the running', { freeBlocks: 100, running: 10 }, 160, 160],

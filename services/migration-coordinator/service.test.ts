@@ -9,6 +9,7 @@ import * as contracts from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { every } from '../../lib/ports/clock.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
+import { killable } from '../../lib/testing/faulty-ports.ts';
 import { createScriptedWorkflows, type ScriptedWorkflows } from '../../lib/workflows/scripted-workflows.ts';
 import type { AuditEvent, CordonCommand, MigrationPlan, MoveCommand } from '../../proto/gen/messages.ts';
 import { migrationCoordinatorSchema } from './config.ts';
@@ -397,6 +398,30 @@ describe('take-over', () => {
     await startCoordinator();
     expect((await move()).refusal?.code).toBe('already_moving');
     expect((await move({ requestId: 'r1' })).refusal).toBeNull();
+  });
+  test.each([
+    ['before its workflow started', false],
+    ['before it heard that its workflow had started', true],
+  ])('a coordinator killed after it saved a plan, %s: the request moves once', async (_name, started) => {
+    const first = killable(world.ports('migration-coordinator-1'));
+    const dying: typeof workflows.start = async (...input) => {
+      if (started) await workflows.start(...input);
+      first.kill('crash');
+      return new Promise<boolean>(() => {});
+    };
+    await migrationCoordinator.start(migrationCoordinatorSchema.parse({ mode: 'off' }), {
+      ...first.ports,
+      workflows: { ...workflows, start: dying },
+    });
+    await world.clock.advance(1_500);
+    await move().catch(() => {});
+    await startCoordinator('migration-coordinator-2');
+    await world.clock.advance(10_000);
+    expect((await move()).refusal?.code).toBe(started ? 'already_moving' : undefined);
+    expect(plans().length).toBe(1);
+    report(plans()[0]!);
+    await world.clock.advance(100);
+    expect(await list()).toMatchObject({ active: [], committed: 1 });
   });
   test('without Temporal a successor plans nothing and says why', async () => {
     workflows.away = true;
