@@ -1,7 +1,7 @@
 // status, instances, drain, undrain, scale, mode: the fleet.
 import { Argument, type Command, InvalidArgumentError } from 'commander';
 import colors from 'picocolors';
-import type { InstanceRow, StartedAnswer, StatusReport } from '../../lib/operator/types.ts';
+import { type InstanceRow, type StartedAnswer, type StatusReport, stoppedOnPurpose } from '../../lib/operator/types.ts';
 import { duration, health, printTable, say } from '../output.ts';
 import { type ContextOf, examples, present } from './context.ts';
 import { waitForWorkflow } from './wait.ts';
@@ -51,9 +51,8 @@ function showStatus(report: StatusReport): void {
   if (!report.storeConnected) say(colors.yellow('Redis is away: ownership does not change; serving goes on'));
 }
 
-/** One that was stopped on purpose is listed for a moment: it is no fault that it is silent. */
 function healthOf(row: InstanceRow): string {
-  if (row.cordonReason === 'scale_in' && row.health !== 'healthy') return 'stopped (scale_in)';
+  if (stoppedOnPurpose(row)) return 'stopped (scale_in)';
   return `${health(row.health)}${row.stale ? ', stale' : ''}${row.cordoned ? `, cordoned (${row.cordonReason})` : ''}`;
 }
 

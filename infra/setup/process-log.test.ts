@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { errorOf, openProcessLog, tellingLine } from './process-log.ts';
+import { errorOf, openProcessLog, readable, tellingLine } from './process-log.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -70,4 +70,15 @@ describe('what is told of a crash', () => {
   ])('level of %s', (line, expected) => {
     expect(errorOf(line)).toBe(expected);
   });
+});
+
+test('a cause of several lines: the first that says something, or for a person all of them', () => {
+  const line = JSON.stringify({
+    level: 'error',
+    message: 'could not start',
+    error: 'the configuration is not valid:\n  gateway.yaml:2:1: unknown key "prt"',
+  });
+  expect(errorOf(line)).toBe('could not start: the configuration is not valid: gateway.yaml:2:1: unknown key "prt"');
+  expect(readable(line)).toBe('could not start: the configuration is not valid:\n  gateway.yaml:2:1: unknown key "prt"');
+  expect(readable('panic: no')).toBe('panic: no');
 });

@@ -87,18 +87,39 @@ export function openProcessLog(path: string, onError: (message: string) => void)
   };
 }
 
-/** The message of an error-level line of our own services' logs (JSON, as lib/telemetry writes them), with its cause. */
-export function errorOf(line: string): string | undefined {
+interface LogEntry {
+  readonly level: string;
+  readonly message: string;
+  /** All of its lines. */
+  readonly cause: string | undefined;
+}
+
+/** A line of our own services' logs: JSON, as lib/telemetry writes them. */
+function entryOf(line: string): LogEntry | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
-    const entry = JSON.parse(line) as { level?: unknown; message?: unknown; error?: unknown };
-    if (entry.level !== 'error' && entry.level !== 'fatal') return undefined;
-    const message = String(entry.message ?? 'error');
-    const cause = typeof entry.error === 'object' && entry.error !== null ? (entry.error as { message?: unknown }).message : entry.error;
-    return typeof cause === 'string' ? `${message}: ${cause.split('\n')[0]}` : message;
+    const { level, message, error } = JSON.parse(line) as { level?: unknown; message?: unknown; error?: unknown };
+    const cause = typeof error === 'object' && error !== null ? (error as { message?: unknown }).message : error;
+    return { level: String(level), message: String(message ?? 'error'), cause: typeof cause === 'string' ? cause : undefined };
   } catch {
     return undefined;
   }
+}
+
+/** The message of an error-level line of our own services' logs, with the first thing that its cause says. */
+export function errorOf(line: string): string | undefined {
+  const entry = entryOf(line);
+  if (entry?.level !== 'error' && entry?.level !== 'fatal') return undefined;
+  if (entry.cause === undefined) return entry.message;
+  const [first, second] = entry.cause.split('\n');
+  return `${entry.message}: ${first?.endsWith(':') && second ? `${first} ${second.trim()}` : first}`;
+}
+
+/** A line of a log for a person: an entry of ours as its message and its whole cause, anything else as it is. */
+export function readable(line: string): string {
+  const entry = entryOf(line);
+  if (entry === undefined) return line;
+  return entry.cause === undefined ? entry.message : `${entry.message}: ${entry.cause}`;
 }
 
 /** The line of a crash that tells most: an error's own line rather than its stack. Undefined: nothing looks like one. */

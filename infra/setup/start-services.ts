@@ -5,7 +5,7 @@ import { describeServices, getFleet } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { type ServiceName, serviceNames } from '../../lib/run/service.ts';
 import type { Instance } from './launcher.ts';
-import { tellingLine } from './process-log.ts';
+import { errorOf, readable, tellingLine } from './process-log.ts';
 import type { ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import type { StartSettings } from './settings.ts';
@@ -89,6 +89,8 @@ function ends(table: ProcessTable, ids: readonly string[]): string {
   const crashed = ids.map((id) => table.get(id)).find((one) => one !== undefined && one.crashes() > 0);
   if (crashed === undefined) return '';
   const tail = crashed.tail();
-  const from = Math.max(0, tail.indexOf(tellingLine(tail) ?? ''));
-  return `\n\nOut of ${crashed.logPath}:\n${tail.slice(from, from + 6).join('\n')}`;
+  const telling = tellingLine(tail);
+  const from = tail.findIndex((line) => telling !== undefined && (errorOf(line) ?? line.trim()) === telling);
+  const shown = tail.slice(Math.max(0, from), Math.max(0, from) + 6);
+  return `\n\nOut of ${crashed.logPath}:\n${shown.map(readable).join('\n')}`;
 }

@@ -42,6 +42,11 @@ export interface InstanceRow {
   readonly address: string;
 }
 
+/** The tracker lists an instance for a while after it fell silent; silence after a scale-in is no fault. */
+export function stoppedOnPurpose(row: InstanceRow): boolean {
+  return row.cordonReason === 'scale_in' && row.health !== 'healthy';
+}
+
 export interface RequestRow {
   readonly id: string;
   readonly state: string;

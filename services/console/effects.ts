@@ -3,6 +3,7 @@ import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts'
 import { type ApiKey, createKey, type KeyScope, listKeys, readKey, revokeKey } from '../../lib/auth/keys.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type * as operator from '../../lib/operator/types.ts';
+import { stoppedOnPurpose } from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { DecisionRecord, type FleetView, type Refusal } from '../../proto/gen/messages.ts';
 import type { ConsoleConfig } from './config.ts';
@@ -74,9 +75,9 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
       services: serviceRows,
       pools: poolRows,
       instances: {
-        total: instanceRows.length,
+        total: instanceRows.filter((row) => !stoppedOnPurpose(row)).length,
         healthy: instanceRows.filter((row) => row.health === 'healthy').length,
-        cordoned: instanceRows.filter((row) => row.cordoned).length,
+        cordoned: instanceRows.filter((row) => row.cordoned && !stoppedOnPurpose(row)).length,
       },
       requests: {
         running: requestRows.filter((row) => row.state === 'streaming' || row.state === 'moving').length,
