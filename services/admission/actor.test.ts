@@ -9,7 +9,8 @@ import type { PoolEffect, PoolMessage, PoolState } from './pool-state.ts';
 
 const config = admissionSchema.parse({
   maxQueued: 4,
-  maxEntries: 12,
+  maxAssigned: 12,
+  maxEnded: 12,
   maxBatch: 3,
   fleet: { pools: [{ id: 'chat', models: ['m'], instances: 1, sim: { profile: 'p' } }] },
 });
@@ -188,6 +189,19 @@ describe('an owner', () => {
     play.send({ type: 'lost' });
     play.make({ kind: 'reserved', ok: true });
     expect(of(play, 'refund')).toHaveLength(1);
+  });
+
+  test('lets requests in however many run, and remembers the assignments made last', () => {
+    const play = new Play();
+    play.make({ kind: 'gained' });
+    play.send({ type: 'view', view: aView([anInstance('a', { maxRunning: 1_000, totalBlocks: 9_000, freeBlocks: 9_000 })]) });
+    play.pass(config.regatherMs);
+    for (let index = 0; index < 40; index++) {
+      ask(play, `r${index}`);
+      play.make({ kind: 'routed', placed: true });
+    }
+    expect(of(play, 'answer').filter(({ reply }) => reply.outcome === 'assigned')).toHaveLength(40);
+    expect([...play.state.entries.keys()]).toEqual(Array.from({ length: config.maxAssigned }, (_, k) => `r${28 + k}`));
   });
 
   test('takes no answer for a batch that it has given up', () => {

@@ -26,8 +26,8 @@ export function queueActor(config: AdmissionConfig): Actor<PoolState, PoolMessag
       return [state, turn.effects];
     },
     wakeAt: (state) => state.wakeAtMs,
-    assertValid({ entries, parked, queue, ownerEpoch }) {
-      assert(queue.size <= entries.size, 'everything queued has an entry');
+    assertValid({ entries, assigned, parked, queue, ownerEpoch }) {
+      assert(queue.size + assigned.size <= entries.size, 'everything queued or assigned has an entry');
       assert(parked.size <= entries.size, 'only known requests are waited for');
       assert(ownerEpoch !== undefined || (entries.size === 0 && queue.size === 0), 'only the owner has a queue');
     },
@@ -43,6 +43,7 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     capacity: undefined,
     queue: new AdmissionQueue(queueLimits(config)),
     entries: new Map(),
+    assigned: new Set(),
     parked: new Map(),
     ended: new Map(),
     batch: undefined,

@@ -56,12 +56,15 @@ function isAlive(state: PoolState, instanceId: string): boolean {
   return place !== undefined && healthCodes[place.table.health[place.row]!] !== 'dead';
 }
 
-/** Undefined: there is room to remember it, and time left to wait. A continuation is always let in: it was running. */
+/**
+ * Undefined: there is room to remember it, and time left to wait. A continuation is always let in: it was running. The
+ * ledger may be asked about as many as may wait; the queue itself sheds its worst, whoever comes.
+ */
 function noRoomFor({ state, nowMs }: Turn, request: RequestInfo): Refusal | undefined {
   if (isContinuation(request)) return undefined;
   const waitMs = retryAfterMs(state.drainRate, state.queue.size, nowMs);
   if (request.queueDeadlineMs <= nowMs) return refusal('queue_timeout', 'no room within the queue deadline', waitMs);
-  if (state.entries.size < state.config.maxEntries) return undefined;
+  if (state.entries.size - state.assigned.size < 2 * state.config.maxQueued) return undefined;
   return refusal('queue_full', `pool ${state.pool} has too many requests in flight`, waitMs);
 }
 
@@ -74,6 +77,7 @@ function askedAgain(state: PoolState, entry: Entry, request: RequestInfo): Entry
   const { requestId } = request;
   const { reserved, limits } = entry;
   if (entry.assignment) {
+    state.assigned.delete(requestId);
     state.fleet.account.forget(requestId);
     return { ...newEntry(request, entry.admittedAtMs), reserved, limits };
   }

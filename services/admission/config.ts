@@ -33,7 +33,13 @@ export const admissionSchema = z.strictObject({
   lapseMs: z.int().min(1_500).max(600_000).default(5_000).describe('a request that nobody asks about any more is dropped after this long, ms'),
   assignedMs: z.int().min(2_000).max(600_000).default(15_000).describe('an assignment can be asked for again for this long, ms'),
   endedMs: z.int().min(1_000).max(600_000).default(10_000).describe('late repeats about requests that were refused or left are answered alike, ms'),
-  maxEntries: z.int().min(10).max(1_000_000).default(20_000).describe('requests remembered per pool: queued, and recently assigned'),
+  maxAssigned: z
+    .int()
+    .min(10)
+    .max(1_000_000)
+    .default(20_000)
+    .describe('recent assignments remembered per pool; at the limit the oldest is forgotten'),
+  maxEnded: z.int().min(10).max(1_000_000).default(20_000).describe('refusals remembered per pool; at the limit the oldest is forgotten'),
   reservationTtlMs: z.int().min(10_000).max(86_400_000).default(600_000).describe('a reservation that nobody settles is given back, ms'),
   keyTtlMs: z.int().min(100).max(600_000).default(2_000).describe('limits of a key are read again after this long, ms'),
   keyCacheEntries: z.int().min(10).max(1_000_000).default(10_000).describe('API keys whose limits are remembered'),

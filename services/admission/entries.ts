@@ -45,10 +45,20 @@ export function assign(turn: Turn, entry: Entry, assignment: Assignment, blocks:
   const { requestId, epoch } = entry.request;
   entry.phase = 'assigned';
   entry.assignment = assignment;
+  rememberAssigned(turn.state, requestId);
   state.fleet.account.book({ requestId, epoch: epoch + 1, instanceId: assignment.instanceId, blocks, computeTokens: 0, atMs: nowMs });
   state.drainRate = drained(state.drainRate, 1, nowMs);
   answerParked(turn, requestId, { outcome: 'assigned', assignment, limits: entry.limits });
   waited(turn, entry.request, { outcome: 'assigned', instanceId: assignment.instanceId, waitMs: nowMs - entry.admittedAtMs });
+}
+
+function rememberAssigned({ assigned, entries, config }: Turn['state'], requestId: string): void {
+  assigned.add(requestId);
+  for (const oldest of assigned) {
+    if (assigned.size <= config.maxAssigned) break;
+    assigned.delete(oldest);
+    entries.delete(oldest);
+  }
 }
 
 /** Forgets the request, answers who waits for it, gives back its reservation, and remembers the answer for late repeats. */
@@ -56,6 +66,7 @@ export function end(turn: Turn, requestId: string, outcome: Exclude<WaitOutcome,
   const { state } = turn;
   const entry = state.entries.get(requestId);
   state.entries.delete(requestId);
+  state.assigned.delete(requestId);
   state.queue.remove(requestId);
   answerParked(turn, requestId, { outcome: 'refused', refusal: no, limits: entry?.limits ?? null });
   remember(turn, requestId, entry, no);
@@ -75,7 +86,7 @@ function remember({ state, nowMs }: Turn, requestId: string, entry: Entry | unde
     atMs: nowMs,
   });
   for (const oldest of state.ended.keys()) {
-    if (state.ended.size <= state.config.maxEntries) break;
+    if (state.ended.size <= state.config.maxEnded) break;
     state.ended.delete(oldest);
   }
 }

@@ -24,6 +24,7 @@ export function loseQueue(turn: Turn): void {
   }
   state.parked.clear();
   state.entries.clear();
+  state.assigned.clear();
   state.ended.clear();
   state.queue.clear();
   state.batch = undefined;

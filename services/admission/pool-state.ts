@@ -44,8 +44,10 @@ export interface PoolState {
   /** As worked out last: it costs a walk over all instances, and most messages change nothing in it. */
   capacity: { readonly of: PoolTable; readonly version: number; readonly value: PoolCapacity } | undefined;
   readonly queue: AdmissionQueue;
-  /** By request id. Bounded by `maxEntries`: more are refused. */
+  /** By request id: those that wait, at most `maxQueued` and those the ledger is asked about, and those assigned. */
   readonly entries: Map<string, Entry>;
+  /** Assigned requests, the first assigned first. At `maxAssigned` the first is forgotten: a late question about it is a new one. */
+  readonly assigned: Set<string>;
   /** Questions that wait for an answer, one per request, the first to be answered first. */
   readonly parked: Map<string, { readonly ask: number; readonly answerByMs: number }>;
   /** What to answer late repeats, oldest first. Bounded like the entries; at the limit the oldest is forgotten. */

@@ -175,6 +175,46 @@ describe('order', () => {
   });
 });
 
+describe('overload', () => {
+  /** Nearly twice of what two places serve: one request each 50 ms, for 15 seconds. */
+  async function overloaded(settings: object) {
+    const { gateway } = await startAll(settings);
+    const kinds = [
+      { name: 'interactive', request: { sloClass: 'interactive' as const } },
+      { name: 'high', request: { sloClass: 'standard' as const, priority: 5 } },
+      { name: 'standard', request: { sloClass: 'standard' as const } },
+      { name: 'batch', request: { sloClass: 'batch' as const } },
+    ];
+    const waiting: Promise<Ending>[] = [];
+    for (let index = 0; index < 300; index++) {
+      const { name, request } = kinds[index % kinds.length]!;
+      waiting.push(gateway.submit(`${name}-${index}`, request, 180));
+      await fleet.world.clock.advance(50);
+    }
+    await endingsOf(waiting);
+    const endings = [...gateway.endings];
+    const served = (name: string) => {
+      const mine = endings.filter(([id]) => id.startsWith(name));
+      return mine.filter(([, ending]) => ending.outcome === 'done').length / mine.length;
+    };
+    return { served, refusals: endings.flatMap(([, ending]) => (ending.outcome === 'refused' ? [ending] : [])) };
+  }
+
+  test('sheds the lowest class first, then the lowest priority, each with a reason and a time to come back', async () => {
+    const { served, refusals } = await overloaded({ maxQueued: 8, agingMs: 60_000 });
+    expect(served('interactive')).toBe(1);
+    expect(served('high')).toBeGreaterThan(0.9);
+    expect(served('standard')).toBeLessThan(served('high'));
+    expect(served('batch')).toBeLessThan(0.05);
+    expect(refusals.length).toBeGreaterThan(100);
+    for (const { code, retryAfterMs } of refusals) {
+      expect(['shed', 'queue_full', 'queue_timeout']).toContain(code);
+      expect(retryAfterMs).toBeGreaterThanOrEqual(100);
+      expect(retryAfterMs).toBeLessThanOrEqual(60_000);
+    }
+  });
+});
+
 test('a changed queue limit is taken while running', async () => {
   const { service, gateway } = await startAll();
   const running = ['x', 'y'].map((id) => gateway.submit(id, {}, 2_000));
@@ -281,6 +321,45 @@ describe('limits', () => {
     gateway.leave('leaver');
     await endingsOf([...running, leaver]);
     expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 0 });
+  });
+
+  test('a replica that dies between reserving and settling leaves nothing reserved: another settles, once', async () => {
+    const dying = killable(fleet.world.ports('admission-1'));
+    await start('admission-1', {}, dying.ports);
+    await startAndStopLater('admission-2');
+    new TestRouter(fleet.world.ports('router-1'));
+    fleet.publish();
+    await fleet.world.clock.advance(300);
+    const gateway = new TestGateway(fleet, 'gateway-1');
+    const keyId = await keyWith({ budgetMicros: 1_000, requestsPerMinute: 2 });
+    const running = ['x', 'y'].map((id) => gateway.submit(id, {}, 3_000));
+    await fleet.world.clock.advance(20);
+    const queued = gateway.submit('r1', { keyId }, 50);
+    await fleet.world.clock.advance(100);
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 300, spentMicros: 0 });
+    dying.kill('crash');
+    expect(await endingsOf([...running, queued])).toMatchObject([{ outcome: 'done' }, { outcome: 'done' }, { outcome: 'done' }]);
+    await fleet.world.clock.advance(5_000);
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 120 });
+    expect(await endingsOf([gateway.submit('r2', { keyId }, 50)])).toMatchObject([{ outcome: 'done' }]);
+  });
+
+  test('a reservation runs out when neither its gateway nor the replica that made it is left', async () => {
+    await startAndStopLater('admission-2', { reservationTtlMs: 20_000 });
+    new TestRouter(fleet.world.ports('router-1'));
+    fleet.publish();
+    await fleet.world.clock.advance(300);
+    const gateway = killable(fleet.world.ports('gateway-2'));
+    const keyId = await keyWith({ budgetMicros: 300 });
+    void new TestGateway(fleet, 'gateway-2', gateway.ports).submit('orphan', { keyId }, 100_000);
+    await fleet.world.clock.advance(100);
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 300 });
+    gateway.kill('crash');
+    const other = new TestGateway(fleet, 'gateway-1');
+    expect(await endingsOf([other.submit('early', { keyId }, 50)])).toMatchObject([{ outcome: 'refused', code: 'insufficient_quota' }]);
+    await fleet.world.clock.advance(20_000);
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 0 });
+    expect(await endingsOf([other.submit('late', { keyId }, 50)])).toMatchObject([{ outcome: 'done' }]);
   });
 
   test('a continuation reserves nothing', async () => {

@@ -18,7 +18,10 @@ import { createKeyLimits } from './key-limits.ts';
 import { createLedger } from './ledger.ts';
 import type { PoolMessage, PoolState } from './pool-state.ts';
 
-export const admission: Service<AdmissionConfig> = { name: 'admission', schema: admissionSchema, start };
+/** Leases, ledger and key cache are made once. */
+const fixedSettings = ['leaseTtlMs', 'routeTimeoutMs', 'reservationTtlMs', 'keyTtlMs', 'keyCacheEntries', 'whenStoreAway', 'fleet'];
+
+export const admission: Service<AdmissionConfig> = { name: 'admission', schema: admissionSchema, fixedSettings, start };
 
 /** An answer leaves this long before the question's deadline, so that it arrives in time. */
 const answerMarginMs = 200;

@@ -23,7 +23,9 @@ export function passTime(turn: Turn): void {
     const silentMs = nowMs - entry.askedAtMs;
     if (entry.phase === 'assigned') {
       // The account goes on counting it; only the answer to a late question is forgotten.
-      if (silentMs >= state.config.assignedMs) state.entries.delete(requestId);
+      if (silentMs < state.config.assignedMs) continue;
+      state.entries.delete(requestId);
+      state.assigned.delete(requestId);
     } else if (entry.phase !== 'routing' && !state.parked.has(requestId) && silentMs >= state.config.lapseMs) {
       lapse(turn, requestId, entry);
     }

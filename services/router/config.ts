@@ -1,4 +1,4 @@
-// Settings of the router. Everything under `profile` may change while it runs.
+// Settings of the router. `profile`, `maxBatch` and `staleViewMs` may change while it runs.
 import { z } from 'zod';
 import { defaultProfile } from '../../core/routing/profile.ts';
 

@@ -12,7 +12,19 @@ import { createDecisionLog } from './decision-log.ts';
 import { type EffectContext, type PendingAnswer, perform } from './effects.ts';
 import { spansOfBatch } from './spans.ts';
 
-export const router: Service<RouterConfig> = { name: 'router', schema: routerSchema, start };
+/** The memory is as large as it was made; changing it would forget what is known. */
+const fixedSettings = [
+  'graceMs',
+  'maxBookings',
+  'prefixEntries',
+  'prefixEntriesPerInstance',
+  'prefixHolders',
+  'sessions',
+  'recordBuffer',
+  'recordTtlMs',
+];
+
+export const router: Service<RouterConfig> = { name: 'router', schema: routerSchema, fixedSettings, start };
 
 async function start(config: RouterConfig, ports: Ports): Promise<Running<RouterConfig>> {
   const { bus, clock, rng, store, telemetry, identity } = ports;
