@@ -17,7 +17,7 @@ import { type BusGate, startBusGate } from '../support/bus-gate.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { type KvLink, startKvLink } from '../support/kv-link.ts';
-import { migrationStages, stageHolder } from '../support/migration-stages.ts';
+import { migrationStages, pointOfNoReturn, stageHolder } from '../support/migration-stages.ts';
 import { connectStreams, problems, type Streams } from './live-streams.ts';
 
 const rounds = Number(process.env.SWITCHYARD_FAULT_ROUNDS ?? 1);
@@ -110,7 +110,7 @@ describe('kill -9 at each stage of a migration', () => {
     const operator = fleet.client('test');
     const before = await operator.get<MigrationsReport>('/migrations');
     const answers = Array.from({ length: 2 * migrationStages.length }, (_, index) =>
-      streams.open({ model, prompt: `${victim} ${round}.${index}: ${'word '.repeat(500)}`, outputTokens: 80, sloClass: 'default' }),
+      streams.open({ model, prompt: `${victim} ${round}.${index}: ${'word '.repeat(500)}`, outputTokens: 120, sloClass: 'default' }),
     );
     let running: RequestRow[] = [];
     await eventually('all requests run', 20_000, async () => {
@@ -127,14 +127,18 @@ describe('kill -9 at each stage of a migration', () => {
     }));
     const reached = new Set<string>();
     for (const { stage, hold } of held) void hold.reached.then(() => reached.add(stage));
-    const moves = await Promise.all(moving.map((row) => operator.post<MoveAnswer>('/migrate', { request: row.id, to: target })));
-    await eventually('every migration is at its stage', 10_000, () => ({
-      ok: reached.size === held.length,
-      seen: migrationStages.filter((stage) => !reached.has(stage)),
-    }));
-
-    const startAgain = await kill(victim, { source, target });
-    for (const { hold } of held) hold.letGo();
+    let moves: MoveAnswer[];
+    let startAgain: () => Promise<void>;
+    try {
+      moves = await Promise.all(moving.map((row) => operator.post<MoveAnswer>('/migrate', { request: row.id, to: target })));
+      await eventually('every migration is at its stage', 10_000, () => ({
+        ok: reached.size === held.length,
+        seen: migrationStages.filter((stage) => !reached.has(stage)),
+      }));
+      startAgain = await kill(victim, { source, target });
+    } finally {
+      for (const { hold } of held) hold.letGo();
+    }
     await startAgain();
     killed += held.length;
 
@@ -144,6 +148,12 @@ describe('kill -9 at each stage of a migration', () => {
     const report = await operator.get<MigrationsReport>('/migrations');
     const outcomes = report.committed + report.aborted - before.committed - before.aborted;
     expect(outcomes, 'migrations that ended, each counted once').toBe(moves.length);
+    const outcomeOf = (migrationId: string) => report.recent.find((ended) => ended.migrationId === migrationId)?.outcome;
+    const pastNoReturn = moves.filter((_, index) => index >= migrationStages.indexOf(pointOfNoReturn));
+    expect(
+      pastNoReturn.map(({ plan }) => outcomeOf(plan.migrationId)),
+      'what was committed stays so',
+    ).toEqual(pastNoReturn.map(() => 'committed'));
     committed += report.committed - before.committed;
     aborted += report.aborted - before.aborted;
     expect(results.map(({ requestId }) => [requestId, ends.get(requestId)])).toEqual(results.map(({ requestId }) => [requestId, 1]));

@@ -47,6 +47,9 @@ export const migrationStages: readonly MigrationStage[] = [
   'end reported',
 ];
 
+/** From here on a migration is committed, whoever dies. */
+export const pointOfNoReturn: MigrationStage = 'committed, answer under way';
+
 /** @param gate of the worker that carries out the migrations */
 export function stageHolder(gate: BusGate, link: KvLink) {
   gate.rewrite(async ({ subject, payload }) => {
