@@ -4,23 +4,31 @@
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a key may hold any character
 const special = /[\u0000-\u0020\u007f.*>%]/g;
 
+const plain = /^[\w-]+$/;
+
 /** A key as one token. Keys may hold any character; `*` alone means every key. @throws Error for an empty key */
 function token(key: string): string {
   if (key === '') throw new Error('a key of a subject is empty');
   if (key === '*') return key;
+  if (plain.test(key)) return key;
   return key.toWellFormed().replace(special, (character) => `%${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** The pattern with its `*` replaced in order. @throws Error when there are more or fewer keys than `*` */
 export function subjectOf(pattern: string, keys: readonly string[]): string {
-  let used = 0;
-  const subject = pattern
-    .split('.')
-    .map((part) => (part === '*' ? token(keys[used++] ?? '') : part))
-    .join('.');
-  if (used !== keys.length) throw new Error(`subject ${pattern} takes ${used} keys, got ${keys.length}`);
+  let between = fixedParts.get(pattern);
+  if (!between) {
+    between = pattern.split(/(?<=^|\.)\*(?=\.|$)/);
+    fixedParts.set(pattern, between);
+  }
+  if (between.length - 1 !== keys.length) throw new Error(`subject ${pattern} takes ${between.length - 1} keys, got ${keys.length}`);
+  let subject = between[0]!;
+  for (let index = 0; index < keys.length; index++) subject += token(keys[index]!) + between[index + 1]!;
   return subject;
 }
+
+/** What stands between the `*` of each pattern. Patterns are constants of lib/contracts.ts. */
+const fixedParts = new Map<string, readonly string[]>();
 
 /** What the pattern's `*` stand for in a subject that matches it. */
 export function keysOf(pattern: string, subject: string): string[] {
