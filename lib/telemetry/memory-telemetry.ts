@@ -69,8 +69,8 @@ export function metricKey(name: string, labels?: Readonly<Record<string, string>
 }
 
 export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOptions = {}): MemoryTelemetry {
-  const process = options.process ?? 'test';
-  const service = options.service ?? process.replace(/-\w+$/, '');
+  const processName = options.process ?? 'test';
+  const service = options.service ?? processName.replace(/-\w+$/, '');
   const spans = options.sharing?.spans ?? [];
   const logs = options.sharing?.logs ?? [];
   const counters = new Map<string, number>();
@@ -87,7 +87,8 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
   const log = Object.fromEntries(
     (['debug', 'info', 'warn', 'error'] as const).map((level) => [
       level,
-      (message: string, fields: Readonly<Record<string, unknown>> = {}) => keep(logs, { level, message, fields, process, atMs: clock.now() }),
+      (message: string, fields: Readonly<Record<string, unknown>> = {}) =>
+        keep(logs, { level, message, fields, process: processName, atMs: clock.now() }),
     ]),
   ) as unknown as Logger;
 
@@ -97,7 +98,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
     const number = ids.next++;
     const record: RecordedSpan = {
       name,
-      process,
+      process: processName,
       traceId: parent?.traceId ?? number.toString(16).padStart(32, '0'),
       spanId: number.toString(16).padStart(16, '0'),
       parentSpanId: parent?.spanId,
