@@ -67,7 +67,7 @@ export function createCommands(options: CommandsOptions) {
       const given = ready();
       if ('code' in given) return { refusal: given };
       const decided = decide(given.view, given.lease);
-      if (!unseen(decided) || !(await options.newerView(untilMs - clock.now()))) return { decided, lease: given.lease };
+      if (!unseen(decided) || !(await options.newerView(untilMs - clock.now()))) return { decided };
     }
   }
 
@@ -90,18 +90,22 @@ export function createCommands(options: CommandsOptions) {
     const worthWaiting = command.reason === 'operator';
     const given = await decideSeen(
       context,
-      (view) => planMove(view, command, options.config()),
-      (decided) => worthWaiting && decided.refusal !== undefined && decided.unseen,
+      (view, lease) => {
+        const decided = planMove(view, command, options.config());
+        // Launched in the turn of the decision: of two commands for a request the second sees the first.
+        return decided.move ? { launching: migrations.launch([decided.move], lease, command.requestedBy) } : decided;
+      },
+      (decided) => worthWaiting && 'refusal' in decided && decided.unseen,
     );
     if (given.refusal) return { refusal: given.refusal, workflowId: '' };
     const { decided } = given;
-    if (decided.refusal) {
+    if ('refusal' in decided) {
       const running = migrations.find(command.requestId);
       // Who asks for a move that is under way learns which one it is.
       const underWay = decided.refusal.code === 'already_moving' && running ? { plan: running, workflowId: running.migrationId } : { workflowId: '' };
       return { refusal: decided.refusal, ...underWay };
     }
-    const [launched] = await migrations.launch([decided.move], given.lease, command.requestedBy);
+    const [launched] = await decided.launching;
     if (launched?.result === 'started') return { plan: launched.plan, workflowId: launched.plan.migrationId };
     if (launched?.result === 'not_saved')
       return { refusal: refusal('store_unavailable', 'the plan could not be saved; ask again', 1_000), workflowId: '' };

@@ -206,6 +206,14 @@ describe('moves on request', () => {
     expect(plans()).toEqual([]);
     expect((await audited())[0]).toContain('migration.refused');
   });
+  test('of commands that come together for one request one moves it', async () => {
+    await startCoordinator();
+    const question = { requestId: 'r0', targetInstanceId: '', requestedBy: 'ada', reason: 'operator' as const };
+    const asked = Array.from({ length: 3 }, () => operator.request(contracts.moveRequest, [], question, { timeoutMs: 5_000 }));
+    const codes = (await answered(Promise.all(asked))).map((reply) => reply.refusal?.code);
+    expect(codes.sort()).toEqual(['already_moving', 'already_moving', undefined]);
+    expect(plans().length).toBe(1);
+  });
   test('a request whose first report is still on its way is found', async () => {
     instances = [exampleInstance({ instanceId: 'chat-1' }), two()];
     await startCoordinator();
