@@ -78,6 +78,26 @@ export async function provide(name: ProgramName, options: ProvideOptions): Promi
   }
 }
 
+/** Programs that Switchyard cannot run without. The message has all of them, so that one installation by hand is enough. */
+export class MissingProgramsError extends Error {
+  constructor(missing: readonly ProvisionError[]) {
+    super(missing.map((one) => one.message).join('\n\n'));
+    this.name = 'MissingProgramsError';
+  }
+}
+
+/**
+ * All of them, in the order of `names`, provided at the same time.
+ * @throws MissingProgramsError
+ */
+export async function provideAll(names: readonly ProgramName[], options: ProvideOptions): Promise<Provided[]> {
+  const outcomes = await Promise.allSettled(names.map((name) => provide(name, options)));
+  const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+  for (const failure of failures) if (!(failure instanceof ProvisionError)) throw failure;
+  if (failures.length > 0) throw new MissingProgramsError(failures as ProvisionError[]);
+  return outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+}
+
 interface Work {
   readonly cache: string;
   readonly env: NodeJS.ProcessEnv;

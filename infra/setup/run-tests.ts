@@ -6,7 +6,7 @@ import { constants } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import pc from 'picocolors';
 import { createProgress } from './progress.ts';
-import { ProvisionError, provide } from './provide.ts';
+import { MissingProgramsError, provideAll } from './provide.ts';
 import { closingLine, summarise, type TestReport } from './test-summary.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -18,13 +18,9 @@ const neededPrograms = ['nats-server', 'redis-server', 'temporal'] as const;
 async function provideServers(): Promise<string[]> {
   const progress = createProgress();
   try {
-    const folders: string[] = [];
-    for (const name of neededPrograms) {
-      const { path, version, from } = await provide(name, { progress });
-      progress.step(name, '').done(`${version} ${from}`);
-      folders.push(dirname(path));
-    }
-    return folders;
+    const provided = await provideAll(neededPrograms, { progress });
+    for (const [index, { version, from }] of provided.entries()) progress.step(neededPrograms[index] as string, '').done(`${version} ${from}`);
+    return provided.map(({ path }) => dirname(path));
   } finally {
     progress.close();
   }
@@ -70,7 +66,7 @@ async function main(): Promise<number> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  if (!(error instanceof ProvisionError)) throw error;
+  if (!(error instanceof MissingProgramsError)) throw error;
   process.stderr.write(`\n${error.message}\n\n`);
   process.stdout.write('0 passed, 1 failed\n');
   process.exitCode = 1;

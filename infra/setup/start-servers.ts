@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { freePortFrom, holderOf, isFree, PortTakenError } from './listening-port.ts';
 import type { ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
-import { type Provided, provide } from './provide.ts';
+import { type Provided, provideAll } from './provide.ts';
 import { type Server, servers, temporal, UnsuitableError } from './servers.ts';
 import { type PortName, type StartSettings, sharing } from './settings.ts';
 
@@ -23,7 +23,7 @@ export interface RunningServers {
 }
 
 export async function startServers(settings: StartSettings, table: ProcessTable, progress: Progress): Promise<RunningServers> {
-  const provided = await provideAll(settings, progress);
+  const provided = await provideServers(settings, progress);
   const ports = await choosePorts(settings, provided, progress);
   const addresses: Record<string, string> = {};
   const waits = servers.map((server) => {
@@ -47,9 +47,12 @@ export async function startServers(settings: StartSettings, table: ProcessTable,
   };
 }
 
-async function provideAll(settings: StartSettings, progress: Progress): Promise<Map<string, Provided>> {
+async function provideServers(settings: StartSettings, progress: Progress): Promise<Map<string, Provided>> {
   const wanted = servers.filter((server) => !settings.env[server.variable]);
-  const provided = await Promise.all(wanted.map((server) => provide(server.program, { progress, env: settings.env })));
+  const provided = await provideAll(
+    wanted.map((server) => server.program),
+    { progress, env: settings.env },
+  );
   return new Map(wanted.map((server, index) => [server.id, provided[index] as Provided]));
 }
 
