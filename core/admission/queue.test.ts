@@ -147,6 +147,15 @@ describe('fairness', () => {
     );
   });
 
+  test('more flows may wait than idle ones are remembered, and each gets its turn', () => {
+    const queue = new AdmissionQueue({ ...limits, maxItems: 1_000, maxIdleFlows: 10 });
+    for (let index = 0; index < 400; index++) queue.add(anItem(`r${index}`, { fairnessId: `f${index % 200}`, arrivalMs: index }));
+    const first = queue.take(200, 200, 500).map(({ fairnessId }) => fairnessId);
+    expect(new Set(first).size).toBe(200);
+    expect(new Set(queue.take(200, 200, 500).map(({ fairnessId }) => fairnessId)).size).toBe(200);
+    expect(queue.size).toBe(0);
+  });
+
   test('a request given back to the queue does not cost its flow a turn', () => {
     const queue = queueOf([anItem('a1', { fairnessId: 'a' }), anItem('b1', { fairnessId: 'b' })]);
     const [first] = queue.take(1, 1, 0);

@@ -4,7 +4,7 @@
 // id) that has been given the fewest tokens is next; within a flow the earliest deadline, then the earliest arrival.
 // Every `agingMs` of waiting lifts a request by one class, and once it is in the first class by one priority: whatever
 // keeps arriving, it is served in the end. A full queue sheds its worst request, which may be the one that comes.
-import { classRank, type SloClass, sloClasses } from './slo.ts';
+import { classRank, type SloClass } from './slo.ts';
 
 export interface QueueItem {
   readonly requestId: string;
@@ -33,6 +33,16 @@ export interface QueueLimits {
 /** Priorities beyond this, in either direction, count as this. */
 const prioritySpan = 1_000_000;
 
+/** How long positions are good for. */
+const positionsMs = 250;
+
+interface Places {
+  readonly atMs: number;
+  readonly positions: ReadonlyMap<string, number>;
+}
+
+const noPlaces: Places = { atMs: Number.NEGATIVE_INFINITY, positions: new Map() };
+
 interface Flow {
   /** Tokens given to the flow, in the virtual time of all flows. */
   served: number;
@@ -48,9 +58,12 @@ interface Queued {
 export class AdmissionQueue {
   #limits: QueueLimits;
   readonly #items = new Map<string, Queued>();
+  /** Those that hold back, or did until lately. */
+  readonly #holding = new Set<Queued>();
   /** Least recently used first. */
   readonly #flows = new Map<string, Flow>();
   readonly #depths = new Map<SloClass, number>();
+  #places: Places = noPlaces;
   /** Share of the flow served last: where a flow that comes back starts. */
   #virtualTime = 0;
 
@@ -80,9 +93,9 @@ export class AdmissionQueue {
     if (this.#items.has(item.requestId)) return undefined;
     this.#insert(item, notBeforeMs);
     if (this.#items.size <= this.#limits.maxItems) return undefined;
-    const worst = [...this.#items.values()].map((queued) => queued.item).reduce((a, b) => (isWorse(a, b) ? a : b));
-    this.remove(worst.requestId);
-    return worst;
+    let worst = item;
+    for (const queued of this.#items.values()) if (isWorse(queued.item, worst)) worst = queued.item;
+    return this.remove(worst.requestId);
   }
 
   /** Back from the router without a place: its flow gets its tokens back. Never sheds: it had a place in the queue before. */
@@ -96,6 +109,7 @@ export class AdmissionQueue {
     const queued = this.#items.get(requestId);
     if (!queued) return undefined;
     this.#items.delete(requestId);
+    this.#holding.delete(queued);
     const { sloClass, fairnessId } = queued.item;
     this.#depths.set(sloClass, this.depth(sloClass) - 1);
     this.#flow(fairnessId).waiting -= 1;
@@ -104,31 +118,45 @@ export class AdmissionQueue {
 
   clear(): void {
     this.#items.clear();
+    this.#holding.clear();
+    this.#places = noPlaces;
     this.#flows.clear();
     this.#depths.clear();
   }
 
   /** Takes out every continuation and the next `room` others, at most `max` together, in the order in which they are to be served. */
   take(room: number, max: number, nowMs: number): QueueItem[] {
-    const ready = [...this.#items.values()].filter((queued) => queued.notBeforeMs <= nowMs).map((queued) => queued.item);
-    const first = ready.filter((item) => item.continuation).sort(byArrival);
-    const taken = first.slice(0, max);
+    const first: QueueItem[] = [];
+    const rest: QueueItem[] = [];
+    for (const { item, notBeforeMs } of this.#items.values()) if (notBeforeMs <= nowMs) (item.continuation ? first : rest).push(item);
+    const taken = first.sort(byArrival).slice(0, max);
     const wanted = Math.min(room, max - taken.length);
-    if (wanted > 0) {
-      const rest = ready.filter((item) => !item.continuation);
-      taken.push(...this.#fairOrder(rest, wanted, nowMs));
-    }
+    if (wanted > 0) taken.push(...this.#fairOrder(rest, wanted, nowMs));
     for (const { requestId } of taken) this.remove(requestId);
     return taken;
   }
 
-  /** 1 is next. Counts who is in a better band or has an earlier deadline in the same; fairness may still reorder a band. */
+  /**
+   * 1 is next, 0 is not queued. Counts who is in a better band or has an earlier deadline in the same; fairness may still
+   * reorder a band. Up to `positionsMs` old: everybody who waits asks about once a second.
+   */
   positionOf(requestId: string, nowMs: number): number {
-    const queued = this.#items.get(requestId);
-    if (!queued) return 0;
-    let position = 1;
-    for (const { item } of this.#items.values()) if (item !== queued.item && this.#isBefore(item, queued.item, nowMs)) position += 1;
-    return position;
+    if (!this.#items.has(requestId)) return 0;
+    const { atMs, positions } = this.#places;
+    const position = nowMs - atMs < positionsMs ? positions.get(requestId) : undefined;
+    if (position !== undefined) return Math.min(position, this.#items.size);
+    this.#places = { atMs: nowMs, positions: this.#positions(nowMs) };
+    return this.#places.positions.get(requestId)!;
+  }
+
+  #positions(nowMs: number): ReadonlyMap<string, number> {
+    const ranked = Array.from(this.#items.values(), ({ item }) => ({
+      item,
+      band: item.continuation ? Number.NEGATIVE_INFINITY : this.#band(item, nowMs),
+    }));
+    const inBand = (a: QueueItem, b: QueueItem) => (a.continuation ? byArrival(a, b) : byDeadline(a, b));
+    ranked.sort((a, b) => (a.band === b.band ? inBand(a.item, b.item) : a.band - b.band));
+    return new Map(ranked.map(({ item }, index) => [item.requestId, index + 1]));
   }
 
   expired(nowMs: number): QueueItem[] {
@@ -137,20 +165,25 @@ export class AdmissionQueue {
 
   /** There may be room where there was none: nobody has to hold back any longer. */
   allReady(): void {
-    for (const queued of this.#items.values()) queued.notBeforeMs = 0;
+    for (const queued of this.#holding) queued.notBeforeMs = 0;
+    this.#holding.clear();
   }
 
   /** When an item becomes ready that is not yet; undefined when all are. */
   nextReadyMs(nowMs: number): number | undefined {
     let next: number | undefined;
-    for (const { notBeforeMs } of this.#items.values()) {
-      if (notBeforeMs > nowMs && (next === undefined || notBeforeMs < next)) next = notBeforeMs;
+    for (const queued of this.#holding) {
+      const { notBeforeMs } = queued;
+      if (notBeforeMs <= nowMs) this.#holding.delete(queued);
+      else if (next === undefined || notBeforeMs < next) next = notBeforeMs;
     }
     return next;
   }
 
   #insert(item: QueueItem, notBeforeMs: number): void {
-    this.#items.set(item.requestId, { item, notBeforeMs });
+    const queued = { item, notBeforeMs };
+    this.#items.set(item.requestId, queued);
+    if (notBeforeMs > 0) this.#holding.add(queued);
     this.#depths.set(item.sloClass, this.depth(item.sloClass) + 1);
     const flow = this.#flow(item.fairnessId);
     // A flow that was away may not save up its share.
@@ -160,17 +193,19 @@ export class AdmissionQueue {
 
   /** Band after band, best first. Scans instead of sorting: a dispatch takes few of many. */
   #fairOrder(items: readonly QueueItem[], count: number, nowMs: number): QueueItem[] {
-    const bands = new Map<number, QueueItem[]>();
-    for (const item of items) {
-      const band = this.#band(item, nowMs);
-      const known = bands.get(band);
-      if (known) known.push(item);
-      else bands.set(band, [item]);
-    }
+    const bands = new Float64Array(items.length);
+    for (let k = 0; k < items.length; k++) bands[k] = this.#band(items[k]!, nowMs);
     const order: QueueItem[] = [];
-    for (const band of [...bands.keys()].sort((a, b) => a - b)) {
-      if (order.length >= count) break;
-      order.push(...this.#serveBand(bands.get(band)!, count - order.length));
+    let served = Number.NEGATIVE_INFINITY;
+    while (order.length < Math.min(count, items.length)) {
+      const next = lowestAbove(bands, served);
+      order.push(
+        ...this.#serveBand(
+          items.filter((_, index) => bands[index] === next),
+          count - order.length,
+        ),
+      );
+      served = next;
     }
     return order;
   }
@@ -197,14 +232,8 @@ export class AdmissionQueue {
   }
 
   #isServedLess(a: string, b: string): boolean {
-    const [left, right] = [this.#flow(a).served, this.#flow(b).served];
+    const [left, right] = [this.#flows.get(a)!.served, this.#flows.get(b)!.served];
     return left < right || (left === right && a < b);
-  }
-
-  #isBefore(a: QueueItem, b: QueueItem, nowMs: number): boolean {
-    if (a.continuation !== b.continuation) return a.continuation;
-    if (a.continuation) return byArrival(a, b) < 0;
-    return (this.#band(a, nowMs) - this.#band(b, nowMs) || byDeadline(a, b)) < 0;
   }
 
   /** Lower is better: class first, then priority. */
@@ -220,7 +249,8 @@ export class AdmissionQueue {
     if (flow) this.#flows.delete(fairnessId);
     else flow = { served: this.#virtualTime, waiting: 0 };
     this.#flows.set(fairnessId, flow);
-    if (this.#flows.size > this.#limits.maxIdleFlows + sloClasses.length) this.#forgetIdleFlow();
+    // Flows that wait are no more than items, so one is idle for longer than this one, which was used just now.
+    if (this.#flows.size > this.#limits.maxIdleFlows + this.#items.size) this.#forgetIdleFlow();
     return flow;
   }
 
@@ -231,6 +261,13 @@ export class AdmissionQueue {
       return;
     }
   }
+}
+
+/** Infinity when there is none. */
+function lowestAbove(values: Float64Array, bound: number): number {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (let k = 0; k < values.length; k++) if (values[k]! > bound && values[k]! < lowest) lowest = values[k]!;
+  return lowest;
 }
 
 /** Removes and returns the item with the earliest deadline. `items` is not empty; its order is lost. */
