@@ -34,6 +34,8 @@ export function openRedisConnection({ url, clock, telemetry }: { url: string; cl
   const redis = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
+    // What is asked in one turn of the event loop leaves in one write: half the cost of an operation.
+    enableAutoPipelining: true,
     // Whether a command that was on its way was done is not known. Callers ask again: every operation may be repeated.
     autoResendUnfulfilledCommands: false,
     commandTimeout: operationMs,

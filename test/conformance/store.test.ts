@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { VirtualClock } from '../../lib/clock/virtual-clock.ts';
+import type { Clock } from '../../lib/ports/clock.ts';
 import type { LedgerLimits, Reservation, Store } from '../../lib/ports/store.ts';
 import * as model from '../../lib/store/ledger.ts';
 import { createMemoryStore } from '../../lib/store/memory-store.ts';
@@ -15,6 +16,8 @@ import { startRedis, type TestServer } from '../support/servers.ts';
 interface Backend {
   /** A connection of its own to the same data. */
   open(clock: VirtualClock): Store;
+  /** One more, whose clock shows `byMs` more than `clock`; absent where all have one clock. */
+  openShifted?(clock: VirtualClock, byMs: number): Store;
   cut(): Promise<void>;
   mend(): Promise<void>;
   close(): Promise<void>;
@@ -42,13 +45,16 @@ const clockOf = new WeakMap<Store, VirtualClock>();
 async function redisBackend(): Promise<Backend> {
   const server = await startRedis();
   const stores = new Map<VirtualClock, Store[]>();
+  function open(clock: VirtualClock, shiftMs: number): Store {
+    const shifted: Clock = { now: () => clock.now() + shiftMs, after: (delayMs, run) => clock.after(delayMs, run) };
+    const store = connectRedisStore({ url: server.address, clock: shifted, telemetry: createMemoryTelemetry(clock) });
+    stores.set(clock, [...(stores.get(clock) ?? []), store]);
+    return store;
+  }
   return {
     server,
-    open(clock) {
-      const store = connectRedisStore({ url: server.address, clock, telemetry: createMemoryTelemetry(clock) });
-      stores.set(clock, [...(stores.get(clock) ?? []), store]);
-      return store;
-    },
+    open: (clock) => open(clock, 0),
+    openShifted: open,
     cut: () => server.kill(),
     mend: () => server.restart(),
     async close() {
@@ -91,6 +97,13 @@ describe.each([
       () => 'no error',
       (thrown) => (thrown instanceof SwitchyardError ? thrown.code : String(thrown)),
     );
+
+  /** A process on the same data whose clock differs by so much. */
+  async function shifted(byMs: number): Promise<Store> {
+    const other = backend.openShifted!(clock, byMs);
+    await other.get('nothing');
+    return other;
+  }
 
   /** Lets a time to live run out: on the virtual clock for the twin, on Redis' own for Redis. */
   const gone = (what: string, look: () => Promise<unknown>) =>
@@ -197,6 +210,37 @@ describe.each([
       expect(third.epoch).toBeGreaterThan(second.epoch);
       expect(await others[1]!.renew(second, 1000)).toBe(false);
     });
+
+    test.skipIf(kind === 'memory')(
+      'a contender whose clock runs ahead takes a lease early, with a higher epoch, and the old owner is told (skipped for memory: all have one clock)',
+      async () => {
+        const name = fresh('lease');
+        const first = (await store.acquire(name, 'a', 1000))!;
+        await clock.advance(500);
+        await store.renew(first, 1000);
+        const ahead = await shifted(700);
+        expect(await (await shifted(-700)).acquire(name, 'b', 1000)).toBeUndefined();
+        expect(await ahead.acquire(name, 'b', 1000)).toBeUndefined();
+        await clock.advance(300);
+        const second = (await ahead.acquire(name, 'b', 1000))!;
+        expect(second.epoch).toBeGreaterThan(first.epoch);
+        expect(await store.renew(first, 1000)).toBe(false);
+        expect(await store.saveSnapshot(name, second.epoch, bytes('new'))).toBe(true);
+        expect(await store.saveSnapshot(name, first.epoch, bytes('old'))).toBe(false);
+      },
+    );
+
+    test.skipIf(kind === 'memory')(
+      'an owner whose clock is behind gets a higher epoch all the same (skipped for memory: all have one clock)',
+      async () => {
+        const name = fresh('lease');
+        await clock.advance(3_600 * seconds);
+        const first = (await store.acquire(name, 'a', 1000))!;
+        await store.release(first);
+        const second = (await (await shifted(-3_000 * seconds)).acquire(name, 'b', 1000))!;
+        expect(second.epoch).toBe(first.epoch + 1);
+      },
+    );
 
     test('names do not touch each other', async () => {
       const [one, two] = [fresh('lease'), fresh('lease')];
