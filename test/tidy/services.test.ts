@@ -48,3 +48,12 @@ test.each(serviceNames)('config.ts of %s describes every setting, and each has a
   expect(settings.filter(({ about }) => about === '').map(({ key }) => key)).toEqual([]);
   expect(settings.filter((setting) => setting.default === undefined).map(({ key }) => key)).toEqual([]);
 });
+
+test.each(serviceNames)('what %s says only a start takes are settings that it has', async (name) => {
+  const { schemaAt } = await import('../../lib/config/schema-walk.ts');
+  const { [camel(name)]: service } = await import(join(root, 'services', name, 'service.ts'));
+  // An element of a list is named `[]`, which the schema has as a step of its own.
+  const pathOf = (setting: string) => setting.replaceAll('[]', '.0').split('.');
+  const unknown = (service.fixedSettings ?? []).filter((setting: string) => schemaAt(service.schema, pathOf(setting)) === undefined);
+  expect(unknown).toEqual([]);
+});
