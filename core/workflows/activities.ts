@@ -116,6 +116,8 @@ const quick = { where: 'local', timeoutMs: 5_000, attempts: 4, backoffMs: 100, m
 /** Cleaning up is worth more attempts; what it frees also expires by itself. */
 const undo = { where: 'local', timeoutMs: 5_000, attempts: 8, backoffMs: 100, maxBackoffMs: 2_000 } as const;
 const long = { where: 'remote', attempts: 5, backoffMs: 200, maxBackoffMs: 5_000, heartbeatMs: 4_000 } as const;
+/** A worker that is replaced costs an attempt, and these outlive many; their plans say when it is enough. */
+const patient = { ...long, attempts: 30, timeoutMs: 600_000 } as const;
 const record = { where: 'local', timeoutMs: 10_000, attempts: 0, backoffMs: 200, maxBackoffMs: 10_000 } as const;
 
 /** How each activity is run, in Temporal and in memory alike. */
@@ -133,10 +135,10 @@ export const activityPolicies: Readonly<Record<ActivityName, ActivityPolicy>> = 
   copyTransfer: { ...long, timeoutMs: 600_000 },
   checkDrain: undo,
   setCordon: undo,
-  moveAway: { ...long, timeoutMs: 600_000 },
+  moveAway: patient,
   checkScale: undo,
   startInstance: { ...undo, timeoutMs: 15_000 },
-  awaitHealthy: { ...long, timeoutMs: 600_000 },
+  awaitHealthy: patient,
   confirmEmpty: undo,
   stopInstance: { ...undo, timeoutMs: 15_000 },
   reportScaling: undo,
