@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { approvalRequest, drainPlan, migrationPlan, scalePlan, transferPlan } from '../../test/support/workflow-inputs.ts';
-import { describeStep, describeWorkflow } from './workflow-summary.ts';
+import { describeStep, describeWorkflow } from '../../lib/workflows/workflow-summary.ts';
+import { approvalRequest, drainPlan, migrationPlan, scalePlan, transferPlan } from '../support/workflow-inputs.ts';
 
 const bytes = (text: string) => Buffer.byteLength(text);
 
