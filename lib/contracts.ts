@@ -86,6 +86,9 @@ export const describeServices = rpc('operations.services', m.ServicesQuery, m.Se
 /** Served by every process, for gather. */
 export const findSpans = rpc('operations.spans', m.SpansQuery, m.SpansReply);
 
+/** Heard by every process that exports spans. */
+export const tracesKept = topic('operations.traces_kept', m.TracesKept);
+
 /** What JetStream keeps: topic, bound by age and count. */
 export const recordedTopics = [
   { stream: 'REQUESTS', topic: requestDone, maxAgeMs: 24 * 3_600_000, maxMessages: 1_000_000 },

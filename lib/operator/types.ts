@@ -14,6 +14,12 @@ export interface ServiceRow {
   readonly startedAtMs: number;
 }
 
+/** Where a process serves its metrics, as Prometheus' HTTP service discovery wants it. */
+export interface ScrapeTarget {
+  readonly targets: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 export interface InstanceRow {
   readonly id: string;
   readonly pool: string;

@@ -15,8 +15,13 @@ export interface Span {
   event(name: string, attributes?: Attributes): void;
   /** Marks the span as failed; `code` becomes error.type. */
   fail(code: string, message?: string): void;
+  /** The whole trace is exported, in every process, whatever the sampler said. May be called at any time before the end. */
+  keep(reason: KeepReason): void;
   end(): void;
 }
+
+/** Why a trace is worth keeping. `refused` gives way to the others when there are too many. */
+export type KeepReason = 'failed' | 'failed_over' | 'moved' | 'slow' | 'refused';
 
 export interface SpanOptions {
   readonly attributes?: Attributes;

@@ -13,6 +13,8 @@ export interface DescribeOptions {
   readonly startedAtMs: number;
   readonly ready: () => true | string;
   readonly owns: () => readonly string[];
+  /** Where /metrics is served; absent: nowhere. */
+  readonly probeAddress?: string;
   /** Absent where another service of the same process answers with the same spans. */
   readonly spans?: SpanSource;
 }
@@ -36,6 +38,7 @@ export function serveDescription(options: DescribeOptions): { stop(): Promise<vo
         notReadyBecause: ready === true ? '' : ready,
         owns: [...options.owns()],
         version,
+        probeAddress: options.probeAddress ?? '',
       };
     }),
   ];

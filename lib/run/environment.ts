@@ -21,8 +21,8 @@ export const environmentSchema = z.object({
   OTEL_TRACES_SAMPLER: z
     .enum(samplerNames)
     .default('parentbased_traceidratio')
-    .describe('which traces are recorded; with parentbased the decision is the one of whoever began the trace'),
-  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1).describe('share of traces that are recorded, for the samplers with a ratio'),
+    .describe('which traces are exported, besides those of failed, moved and slow requests; with parentbased whoever began the trace decides'),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1).describe('share of traces that are exported, for the samplers with a ratio'),
   OTEL_RESOURCE_ATTRIBUTES: z.string().optional().describe('attributes of every span, key=value separated by commas'),
   OTEL_SDK_DISABLED: flag.default(false).describe('no spans at all, not even those that `switchyard trace` shows'),
   SWITCHYARD_ID: z

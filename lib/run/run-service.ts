@@ -13,6 +13,7 @@ import { type Environment, environmentWarnings, readEnvironment } from './enviro
 import { connectRealPorts, type RealPorts } from './real-ports.ts';
 import { reloadOnChange } from './reload.ts';
 import type { Running, Service } from './service.ts';
+import { shareKeptTraces } from './share-kept-traces.ts';
 import { onStopRequest } from './stop-request.ts';
 import { version } from './version.ts';
 
@@ -47,6 +48,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
   let probe: Probe | undefined;
   let real: RealPorts | undefined;
   let description: { stop(): Promise<void> } | undefined;
+  let sharing: { stop(): Promise<void> } | undefined;
   let stopWatching = () => {};
   const stopping = new AbortController();
   onStopRequest(environment.SWITCHYARD_PARENT_PIPE === 'stdin', telemetry.log, (why) => void stop(why));
@@ -65,6 +67,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
     try {
       await running?.drain(drainMs);
       await description?.stop();
+      await sharing?.stop();
       await real?.close();
     } catch (thrown) {
       telemetry.log.error('the drain failed', { error: thrown });
@@ -115,7 +118,9 @@ export async function runService<Config>(service: Service<Config>): Promise<void
       ready,
       owns: () => running?.owns() ?? [],
       spans: telemetry.ring,
+      probeAddress: probe.address,
     });
+    if (telemetry.kept) sharing = shareKeptTraces(real.ports.bus, telemetry.kept);
     running = await service.start(config, real.ports);
     if (stopping.signal.aborted) return;
     notYet = '';

@@ -114,3 +114,34 @@ test('a backend that refuses is said once, counted, and nothing else happens', a
   server.close();
   vi.unstubAllEnvs();
 });
+
+test('a trace that was not sampled is exported when it turns out to be worth it, before and after its spans end', async () => {
+  const server = await backend(() => 200);
+  vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', server.url);
+  const telemetry = createOtelTelemetry({
+    service: 'gateway',
+    id: 'gateway-1',
+    pid: 1,
+    version: '0',
+    clock: systemClock,
+    exporter: 'otlp',
+    sampleRatio: 0,
+    writeLog: () => {},
+  });
+  const told: string[] = [];
+  telemetry.kept?.tellOthers((traceIds) => told.push(...traceIds));
+  telemetry.start('dull.request').end();
+  const root = telemetry.start('kept.request');
+  telemetry.start('early.child', { parent: root.context }).end();
+  root.keep('failed');
+  const late = telemetry.start('late.child', { parent: root.context });
+  late.end();
+  root.end();
+  await telemetry.shutdown();
+  const sent = Buffer.concat(server.bodies.map((body) => body.bytes)).toString('latin1');
+  for (const name of ['kept.request', 'early.child', 'late.child']) expect(sent.split(name)).toHaveLength(2);
+  expect(sent).not.toContain('dull.request');
+  expect(told).toEqual([root.traceId]);
+  server.close();
+  vi.unstubAllEnvs();
+});

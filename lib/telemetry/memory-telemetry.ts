@@ -3,7 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Attributes, AttributeValue, Logger, Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
+import type { Attributes, AttributeValue, KeepReason, Logger, Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
 import { checkAttributes } from './attributes.ts';
 import { checkLabels, metricEntry } from './metrics.ts';
 import { runInSpan } from './run-in-span.ts';
@@ -24,6 +24,8 @@ export interface RecordedSpan {
   endMs: number | undefined;
   /** The error code, when it failed. */
   failed: string | undefined;
+  /** Why its trace is to be kept. */
+  kept: KeepReason | undefined;
 }
 
 export interface RecordedLog {
@@ -109,6 +111,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
       startMs: clock.now(),
       endMs: undefined,
       failed: undefined,
+      kept: undefined,
     };
     keep(spans, record);
     return {
@@ -125,6 +128,9 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
       fail(code) {
         record.failed = code;
         record.attributes['error.type'] = code;
+      },
+      keep(reason) {
+        record.kept ??= reason;
       },
       end() {
         if (record.endMs !== undefined) return;

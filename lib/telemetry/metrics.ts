@@ -177,6 +177,11 @@ export const metrics = {
   switchyard_http_handler_failures_total: { type: 'counter', help: 'HTTP handlers that threw.', labels: [] },
   switchyard_http_connections: { type: 'gauge', help: 'Open HTTP connections.', labels: [] },
   switchyard_config_reloads_total: { type: 'counter', help: 'Changed configuration files, by result.', labels: ['result'] },
+  switchyard_traces_kept_total: {
+    type: 'counter',
+    help: 'Traces that this process wanted exported although they were not sampled, by reason and result (kept, over_limit).',
+    labels: ['reason', 'result'],
+  },
   switchyard_spans_dropped_total: { type: 'counter', help: 'Spans that the exporter could not take.', labels: [] },
 
   // OpenTelemetry GenAI semantic conventions, under their Prometheus names.

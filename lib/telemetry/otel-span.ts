@@ -3,7 +3,7 @@ import * as api from '@opentelemetry/api';
 import { hrTimeToMilliseconds } from '@opentelemetry/core';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import type { SpanRecord } from '../../proto/gen/messages.ts';
-import type { Attributes, Span, SpanOptions, TraceContext } from '../ports/telemetry.ts';
+import type { Attributes, KeepReason, Span, SpanOptions, TraceContext } from '../ports/telemetry.ts';
 
 export const spanKinds: Record<NonNullable<SpanOptions['kind']>, api.SpanKind> = {
   internal: api.SpanKind.INTERNAL,
@@ -16,12 +16,14 @@ export const spanKinds: Record<NonNullable<SpanOptions['kind']>, api.SpanKind> =
 export class OtelSpan implements Span {
   readonly inner: api.Span;
   readonly #now: () => api.HrTime;
+  readonly #keep: ((traceId: string, reason: KeepReason) => void) | undefined;
   #context: TraceContext | undefined;
 
   /** Times are given to the SDK, which on its own takes whole milliseconds and shows children before their parents. */
-  constructor(inner: api.Span, now: () => api.HrTime) {
+  constructor(inner: api.Span, now: () => api.HrTime, keep?: (traceId: string, reason: KeepReason) => void) {
     this.inner = inner;
     this.#now = now;
+    this.#keep = keep;
   }
 
   get traceId(): string {
@@ -47,6 +49,11 @@ export class OtelSpan implements Span {
   fail(code: string, message?: string): void {
     this.inner.setAttribute('error.type', code);
     this.inner.setStatus(message === undefined ? { code: api.SpanStatusCode.ERROR } : { code: api.SpanStatusCode.ERROR, message });
+  }
+
+  keep(reason: KeepReason): void {
+    const { traceId, traceFlags } = this.inner.spanContext();
+    if ((traceFlags & api.TraceFlags.SAMPLED) === 0) this.#keep?.(traceId, reason);
   }
 
   end(): void {
@@ -89,6 +96,34 @@ export function toSpanContext(context: TraceContext | undefined): api.SpanContex
   if (!match) return undefined;
   const found = { traceId: match[1]!, spanId: match[2]!, traceFlags: Number.parseInt(match[3]!, 16), isRemote: true };
   return api.isSpanContextValid(found) ? found : undefined;
+}
+
+export function isSampled(span: ReadableSpan): boolean {
+  return (span.spanContext().traceFlags & api.TraceFlags.SAMPLED) !== 0;
+}
+
+/** The same span, such that an exporter takes it. */
+export function asSampled(span: ReadableSpan): ReadableSpan {
+  const context = { ...span.spanContext(), traceFlags: span.spanContext().traceFlags | api.TraceFlags.SAMPLED };
+  return {
+    name: span.name,
+    kind: span.kind,
+    spanContext: () => context,
+    ...(span.parentSpanContext ? { parentSpanContext: span.parentSpanContext } : {}),
+    startTime: span.startTime,
+    endTime: span.endTime,
+    status: span.status,
+    attributes: span.attributes,
+    links: span.links,
+    events: span.events,
+    duration: span.duration,
+    ended: span.ended,
+    resource: span.resource,
+    instrumentationScope: span.instrumentationScope,
+    droppedAttributesCount: span.droppedAttributesCount,
+    droppedEventsCount: span.droppedEventsCount,
+    droppedLinksCount: span.droppedLinksCount,
+  };
 }
 
 export function toSpanRecord(span: ReadableSpan, service: string, process: string): SpanRecord {

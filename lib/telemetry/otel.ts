@@ -1,5 +1,5 @@
-// Telemetry of a real process: OpenTelemetry spans (kept in a ring, and exported where an exporter is chosen), Prometheus
-// metrics, logs.
+// Telemetry of a real process: OpenTelemetry spans (all kept in a ring; exported, where an exporter is chosen, if sampled or
+// worth keeping), Prometheus metrics, logs.
 import * as api from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
@@ -8,8 +8,9 @@ import { BatchSpanProcessor, type ReadableSpan, type SpanProcessor, TracerProvid
 import type { Clock } from '../ports/clock.ts';
 import type { Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
 import { createExporter, type ExporterName } from './exporters.ts';
+import { createKeptTraces, type KeptTraces } from './kept-traces.ts';
 import { createLogger, type LogLevel } from './logger.ts';
-import { OtelSpan, spanKinds, toHrTime, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
+import { asSampled, isSampled, OtelSpan, spanKinds, toHrTime, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
 import { createMetrics, type Metrics } from './prometheus.ts';
 import { runInSpan } from './run-in-span.ts';
 import { createSampler, type SamplerName } from './sampler.ts';
@@ -27,7 +28,7 @@ export interface OtelTelemetryOptions {
   readonly exporter?: ExporterName;
   /** Default parentbased_traceidratio: whoever begins a trace decides for all of it. */
   readonly sampler?: SamplerName;
-  /** Share of traces that are recorded, 0 to 1, for the samplers that have one. Default 1. */
+  /** Share of traces that are exported, 0 to 1, for the samplers that have one. Default 1. */
   readonly sampleRatio?: number;
   /** No spans at all, not even in the ring. */
   readonly tracingOff?: boolean;
@@ -37,6 +38,8 @@ export interface OtelTelemetryOptions {
 
 export interface OtelTelemetry extends Telemetry {
   readonly ring: SpanSource;
+  /** Traces that are exported although they were not sampled. Absent where nothing is exported. */
+  readonly kept: KeptTraces | undefined;
   /** The Prometheus text format. */
   metricsText(): Promise<string>;
   /** Sends what is waiting, then stops. Never rejects. */
@@ -59,16 +62,21 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
   });
   const stopping = new AbortController();
   const ring = createSpanRing<ReadableSpan>((span) => toSpanRecord(span, service, id));
+  let kept: KeptTraces | undefined;
   const provider = options.tracingOff ? undefined : createProvider();
   const tracer = provider?.getTracer('switchyard', version) ?? api.trace.getTracer('switchyard');
 
   function createProvider(): TracerProvider {
     const exporterName = options.exporter ?? 'none';
+    let exportSpan: ((span: ReadableSpan) => void) | undefined;
     const keepInRing: SpanProcessor = {
       onStart() {},
       onEnd(span) {
+        const { traceId } = span.spanContext();
         const requestId = span.attributes['switchyard.request.id'];
-        ring.add(span, span.spanContext().traceId, typeof requestId === 'string' ? requestId : undefined);
+        const keepNow = !isSampled(span) && kept?.has(traceId) === true;
+        ring.add(span, traceId, typeof requestId === 'string' ? requestId : undefined, keepNow || isSampled(span));
+        if (keepNow) exportSpan?.(span);
       },
       forceFlush: async () => {},
       shutdown: async () => {},
@@ -82,7 +90,10 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
         stopping: stopping.signal,
       });
       // A full queue (a slow backend under load) drops new spans; serving goes on.
-      processors.push(new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 30_000 }));
+      const batches = new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 30_000 });
+      processors.push(batches);
+      exportSpan = (span) => batches.onEnd(asSampled(span));
+      kept = createKeptTraces({ clock, take: ring.take, send: exportSpan, counter: metrics.counter('switchyard_traces_kept_total') });
     }
     return new TracerProvider({
       // OTEL_RESOURCE_ATTRIBUTES first: what a process is called is not up to its environment.
@@ -113,7 +124,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
       },
       parent,
     );
-    const span = new OtelSpan(inner, now);
+    const span = new OtelSpan(inner, now, kept?.keep);
     if (spanOptions.attributes) span.set(spanOptions.attributes);
     return span;
   }
@@ -123,6 +134,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
   return {
     log,
     ring,
+    kept,
     start,
     span: (name, spanOptions, run) => runInSpan(start(name, spanOptions), within, run),
     within: (context, run) => api.context.with(contextOf(context), run),
@@ -133,6 +145,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     metricsText: metrics.text,
     async shutdown() {
       stopping.abort();
+      kept?.flush();
       await provider?.shutdown().catch((thrown: unknown) => log.warn('spans were not sent at the end', { error: thrown }));
     },
   };

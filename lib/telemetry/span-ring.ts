@@ -3,9 +3,12 @@
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 
 export interface SpanRing<T> {
-  add(span: T, traceId: string, requestId: string | undefined): void;
+  /** `taken`: `take` is not to return it. */
+  add(span: T, traceId: string, requestId: string | undefined, taken?: boolean): void;
   /** Spans of every trace that touched the request, or of one trace; by start time, at most `limit`. */
   find(query: { requestId: string; traceId: string }, limit?: number): SpanRecord[];
+  /** Spans of these traces, each once: those taken before are left out. */
+  take(traceIds: ReadonlySet<string>): T[];
 }
 
 /** What answers `findSpans`. */
@@ -16,12 +19,12 @@ export const spanRingLimit = 20_000;
 
 /** `convert` runs when spans are asked for, not when they end. */
 export function createSpanRing<T>(convert: (span: T) => SpanRecord, limit = spanRingLimit): SpanRing<T> {
-  const entries: { span: T; traceId: string; requestId: string | undefined }[] = [];
+  const entries: { span: T; traceId: string; requestId: string | undefined; taken: boolean }[] = [];
   let oldest = 0;
 
   return {
-    add(span, traceId, requestId) {
-      const entry = { span, traceId, requestId };
+    add(span, traceId, requestId, taken = false) {
+      const entry = { span, traceId, requestId, taken };
       if (entries.length < limit) {
         entries.push(entry);
         return;
@@ -38,6 +41,13 @@ export function createSpanRing<T>(convert: (span: T) => SpanRecord, limit = span
         .map((entry) => convert(entry.span))
         .sort((a, b) => a.startMs - b.startMs || (a.spanId < b.spanId ? -1 : 1))
         .slice(0, most);
+    },
+    take(traceIds) {
+      return entries.flatMap((entry) => {
+        if (entry.taken || !traceIds.has(entry.traceId)) return [];
+        entry.taken = true;
+        return [entry.span];
+      });
     },
   };
 }

@@ -134,15 +134,21 @@ describe('otel telemetry', () => {
     }
   });
 
-  test('the decision to sample is the one of whoever began the trace', () => {
+  test('the decision to export is the one of whoever began the trace; the ring has every trace', () => {
     const telemetry = otel({ sampleRatio: 0 });
     const unsampled = telemetry.start('request');
     expect(unsampled.context.traceparent).toMatch(/-00$/);
+    const child = telemetry.start('child', { parent: unsampled.context });
+    expect(child.context.traceparent).toMatch(/-00$/);
+    child.end();
     unsampled.end();
-    expect(telemetry.ring.find({ requestId: '', traceId: unsampled.traceId })).toEqual([]);
+    expect(telemetry.ring.find({ requestId: '', traceId: unsampled.traceId })).toHaveLength(2);
     const sampled = telemetry.start('request', { parent: { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` } });
-    sampled.end();
-    expect(telemetry.ring.find({ requestId: '', traceId: 'a'.repeat(32) })).toHaveLength(1);
+    expect(sampled.context.traceparent).toMatch(/-01$/);
+    const off = otel({ sampler: 'always_off' });
+    const none = off.start('request');
+    none.end();
+    expect(off.ring.find({ requestId: '', traceId: none.traceId })).toEqual([]);
   });
 
   test.each([
@@ -154,11 +160,11 @@ describe('otel telemetry', () => {
     ['parentbased_always_off', 1, false, false],
     ['parentbased_traceidratio', 1, true, false],
     [undefined, 0, false, false],
-  ] as const)('sampler %s with ratio %d: a new trace is recorded: %s, one that others do not record: %s', (sampler, sampleRatio, own, others) => {
+  ] as const)('sampler %s with ratio %d: a new trace is exported: %s, one that others do not export: %s', (sampler, sampleRatio, own, others) => {
     const telemetry = otel({ ...(sampler ? { sampler } : {}), sampleRatio });
-    const recorded = (parent?: string) => /-01$/.test(telemetry.start('x', parent ? { parent: { traceparent: parent } } : {}).context.traceparent);
-    expect(recorded()).toBe(own);
-    expect(recorded(`00-${'a'.repeat(32)}-${'b'.repeat(16)}-00`)).toBe(others);
+    const exported = (parent?: string) => /-01$/.test(telemetry.start('x', parent ? { parent: { traceparent: parent } } : {}).context.traceparent);
+    expect(exported()).toBe(own);
+    expect(exported(`00-${'a'.repeat(32)}-${'b'.repeat(16)}-00`)).toBe(others);
   });
 
   test('with tracing off the context still passes through', () => {
@@ -231,6 +237,16 @@ describe('span ring', () => {
     for (const name of ['1', '2', '3', '4', '5']) ring.add(name, 't', undefined);
     expect(ring.find({ requestId: '', traceId: 't' }).map((span) => span.name)).toEqual(['3', '4', '5']);
     expect(ring.find({ requestId: '', traceId: 't' }, 2).map((span) => span.name)).toEqual(['3', '4']);
+  });
+
+  test('gives each span of the wanted traces once, and still finds it', () => {
+    const ring = createSpanRing(record, 10);
+    ring.add('1', 't', undefined);
+    ring.add('2', 'u', undefined);
+    ring.add('3', 't', undefined, true);
+    expect(ring.take(new Set(['t']))).toEqual(['1']);
+    expect(ring.take(new Set(['t', 'u']))).toEqual(['2']);
+    expect(ring.find({ requestId: '', traceId: 't' })).toHaveLength(2);
   });
 });
 

@@ -926,6 +926,7 @@ export interface ServiceInfo {
   notReadyBecause: string;
   owns: readonly string[];
   version: string;
+  probeAddress: string;
 }
 export const ServiceInfo: Codec<ServiceInfo> = codec('ServiceInfo', switchyard.operations.v1.ServiceInfo);
 
@@ -1015,6 +1016,13 @@ export interface StreamEvent {
   error?: Refusal | null;
 }
 export const StreamEvent: Codec<StreamEvent> = codec('StreamEvent', switchyard.engine.v1.StreamEvent);
+
+/** switchyard.operations.v1.TracesKept */
+export interface TracesKept {
+  meta?: Meta | null;
+  traceIds: readonly string[];
+}
+export const TracesKept: Codec<TracesKept> = codec('TracesKept', switchyard.operations.v1.TracesKept);
 
 /** switchyard.migration.v1.UndrainCommand */
 export interface UndrainCommand {

@@ -11339,6 +11339,7 @@ export const switchyard = $root.switchyard = (() => {
                 ServiceInfo.prototype.notReadyBecause = "";
                 ServiceInfo.prototype.owns = $util.emptyArray;
                 ServiceInfo.prototype.version = "";
+                ServiceInfo.prototype.probeAddress = "";
 
                 ServiceInfo.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -11366,6 +11367,8 @@ export const switchyard = $root.switchyard = (() => {
                             writer.uint32(66).string(message.owns[i]);
                     if (message.version != null && $Object.hasOwnProperty.call(message, "version") && message.version !== "")
                         writer.uint32(74).string(message.version);
+                    if (message.probeAddress != null && $Object.hasOwnProperty.call(message, "probeAddress") && message.probeAddress !== "")
+                        writer.uint32(82).string(message.probeAddress);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -11476,6 +11479,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.version;
                                 continue;
                             }
+                        case 10: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.probeAddress = value;
+                                else
+                                    delete message.probeAddress;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -11536,6 +11548,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.version != null)
                         if (typeof object.version !== "string" || object.version.length)
                             message.version = $String(object.version);
+                    if (object.probeAddress != null)
+                        if (typeof object.probeAddress !== "string" || object.probeAddress.length)
+                            message.probeAddress = $String(object.probeAddress);
                     return message;
                 };
 
@@ -11558,6 +11573,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.ready = false;
                         object.notReadyBecause = "";
                         object.version = "";
+                        object.probeAddress = "";
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -11580,6 +11596,8 @@ export const switchyard = $root.switchyard = (() => {
                     }
                     if (message.version != null && $Object.hasOwnProperty.call(message, "version"))
                         object.version = message.version;
+                    if (message.probeAddress != null && $Object.hasOwnProperty.call(message, "probeAddress"))
+                        object.probeAddress = message.probeAddress;
                     return object;
                 };
 
@@ -12854,6 +12872,149 @@ export const switchyard = $root.switchyard = (() => {
                 };
 
                 return SpansReply;
+            })();
+
+            v1.TracesKept = (function() {
+
+                const TracesKept = function (properties) {
+                    this.traceIds = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                TracesKept.prototype.meta = null;
+                TracesKept.prototype.traceIds = $util.emptyArray;
+
+                TracesKept.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.traceIds != null && message.traceIds.length)
+                        for (let i = 0; i < message.traceIds.length; ++i)
+                            writer.uint32(18).string(message.traceIds[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                TracesKept.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.operations.v1.TracesKept();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.traceIds && message.traceIds.length))
+                                    message.traceIds = [];
+                                message.traceIds.push(reader.stringVerify());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                TracesKept.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.operations.v1.TracesKept)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.operations.v1.TracesKept: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.operations.v1.TracesKept();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.operations.v1.TracesKept.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.traceIds) {
+                        if (!$Array.isArray(object.traceIds))
+                            throw $TypeError(".switchyard.operations.v1.TracesKept.traceIds: array expected");
+                        message.traceIds = $Array(object.traceIds.length);
+                        for (let i = 0; i < object.traceIds.length; ++i)
+                            message.traceIds[i] = $String(object.traceIds[i]);
+                    }
+                    return message;
+                };
+
+                TracesKept.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.traceIds = [];
+                    if (options.defaults)
+                        object.meta = null;
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.traceIds && message.traceIds.length) {
+                        object.traceIds = $Array(message.traceIds.length);
+                        for (let j = 0; j < message.traceIds.length; ++j)
+                            object.traceIds[j] = message.traceIds[j];
+                    }
+                    return object;
+                };
+
+                TracesKept.prototype.toJSON = function() {
+                    return TracesKept.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return TracesKept;
             })();
 
             v1.AuditEvent = (function() {

@@ -7,7 +7,7 @@ import { stoppedOnPurpose } from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { DecisionRecord, type FleetView, type Refusal } from '../../proto/gen/messages.ts';
 import type { ConsoleConfig } from './config.ts';
-import { auditRow, instanceRow, requestRow, serviceRow, spanRow } from './rows.ts';
+import { auditRow, instanceRow, requestRow, scrapeTarget, serviceRow, spanRow } from './rows.ts';
 
 /** Recent migrations and requests that a listing carries at most. */
 const listLimit = 1000;
@@ -32,6 +32,11 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
   async function services(): Promise<operator.ServiceRow[]> {
     const infos = await bus.gather(contracts.describeServices, [], {}, collect);
     return infos.map(serviceRow).sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  async function scrapeTargets(): Promise<operator.ScrapeTarget[]> {
+    const infos = await bus.gather(contracts.describeServices, [], {}, collect);
+    return infos.sort((a, b) => (a.id < b.id ? -1 : 1)).flatMap((info) => scrapeTarget(info) ?? []);
   }
 
   async function fleet(): Promise<FleetView> {
@@ -209,6 +214,7 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
 
   return {
     services,
+    scrapeTargets,
     instances,
     requests,
     pools,

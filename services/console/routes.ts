@@ -60,6 +60,7 @@ function routes(effects: Effects): Route[] {
   return [
     get('/status', () => effects.status()),
     get('/services', () => effects.services()),
+    get('/scrape-targets', () => effects.scrapeTargets()),
     get('/instances', () => effects.instances()),
     get('/requests', (call) => effects.requests(call.query.get('all') === 'true')),
     get('/pools', () => effects.pools()),

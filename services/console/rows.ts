@@ -1,6 +1,11 @@
 // Messages of the control plane as the rows that operators read.
-import type { AuditRow, InstanceRow, RequestRow, ServiceRow, SpanRow } from '../../lib/operator/types.ts';
+import type { AuditRow, InstanceRow, RequestRow, ScrapeTarget, ServiceRow, SpanRow } from '../../lib/operator/types.ts';
 import type * as m from '../../proto/gen/messages.ts';
+
+/** For Prometheus' HTTP service discovery. */
+export function scrapeTarget({ id, probeAddress }: m.ServiceInfo): ScrapeTarget | undefined {
+  return probeAddress === '' ? undefined : { targets: [new URL(probeAddress).host], labels: { process: id } };
+}
 
 export function serviceRow(info: m.ServiceInfo): ServiceRow {
   const { service, id, pid, ready, notReadyBecause, owns, startedAtMs } = info;

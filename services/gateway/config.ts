@@ -71,6 +71,13 @@ export const gatewaySchema = z
       .max(1_000_000)
       .default(20_000)
       .describe('ends of requests waiting to be recorded; beyond it they are counted and logged'),
+    slowTtftMs: z
+      .int()
+      .min(1)
+      .max(3_600_000)
+      .default(2_000)
+      .describe('traces of requests whose first token came later are exported whatever the sampler says; a target of the request counts instead, ms'),
+    slowTpotMs: z.int().min(1).max(600_000).default(200).describe('the same for the time per output token after the first, ms'),
     fleet: fleetSchema,
   })
   .refine((c) => c.maxFrameBytes > c.maxBodyBytes, {

@@ -4,6 +4,7 @@ import type { Code } from '../../core/errors/codes.ts';
 import { toRefusal } from '../../core/errors/switchyard-error.ts';
 import { errorBody, errorEvent, errorHeaders, errorStatus } from '../../core/openai/error-body.ts';
 import { limitHeaders } from '../../core/openai/headers.ts';
+import { whyKeepTrace } from '../../core/request/keep-trace.ts';
 import type { RequestEffect, RequestMessage, RequestState } from '../../core/request/request-state.ts';
 import { tokenIds } from '../../core/request/token-log.ts';
 import { admit, leaveQueue } from '../../lib/contracts.ts';
@@ -155,7 +156,9 @@ function cancel(effect: Effect<'cancel'>, exchange: Exchange, context: EffectCon
 }
 
 function note(effect: Effect<'note'>, exchange: Exchange, state: RequestState, context: EffectContext): void {
+  keepIfWorthIt(exchange, state, context);
   exchange.span.event(effect.event, {
+    'switchyard.migration.id': effect.event === 'hand_over' ? state.handOvers.at(-1)?.migrationId : undefined,
     'switchyard.instance.id': state.instanceId,
     'switchyard.epoch': state.epoch,
     'switchyard.tokens': state.log.length,
@@ -196,9 +199,16 @@ function failClient(effect: Effect<'failClient'>, exchange: Exchange, context: E
 
 function done(exchange: Exchange, state: RequestState, context: EffectContext): void {
   endAdmit(exchange);
+  keepIfWorthIt(exchange, state, context);
   context.links.forget(exchange.requestId);
   exchange.streamSpan?.end();
   context.ended(exchange, state);
+}
+
+/** Early, while every process still has its part of the trace, and again at the end. */
+function keepIfWorthIt({ span }: Exchange, state: RequestState, { config }: EffectContext): void {
+  const why = whyKeepTrace(state, config);
+  if (why) span.keep(why);
 }
 
 function endAdmit(exchange: Exchange): void {

@@ -41,6 +41,7 @@ export function createEffects(ports: Ports) {
       ...(traceparent === '' ? {} : { parent: { traceparent } }),
       attributes: {
         'switchyard.migration.id': plan.migrationId,
+        'switchyard.workflow.id': plan.migrationId,
         'switchyard.request.id': plan.requestId,
         'switchyard.pool': plan.pool,
         'switchyard.source': plan.sourceInstanceId,
@@ -51,6 +52,8 @@ export function createEffects(ports: Ports) {
         'switchyard.to_epoch': plan.toEpoch,
       },
     });
+    // Also of a migration that is aborted: it had the request pause.
+    span.keep('moved');
     spans.set(plan.migrationId, span);
     return span;
   }

@@ -15,7 +15,14 @@ export function spansOfBatch(telemetry: Telemetry): BatchSpans {
   return {
     stageOf(request) {
       const span = telemetry.start('route', {
-        attributes: { 'switchyard.request.id': request.requestId, 'switchyard.pool': request.pool, 'switchyard.epoch': request.epoch },
+        attributes: {
+          'switchyard.request.id': request.requestId,
+          'switchyard.pool': request.pool,
+          'switchyard.epoch': request.epoch,
+          'switchyard.generated_tokens': request.generatedTokens,
+          // `switchyard explain <request>` shows the record of this decision: the one for this epoch.
+          'switchyard.decision.id': `${request.requestId}@${request.epoch + 1}`,
+        },
         ...(request.traceparent === '' ? {} : { parent: { traceparent: request.traceparent } }),
       });
       spans.set(request.requestId, span);
