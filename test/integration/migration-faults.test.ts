@@ -52,7 +52,7 @@ describe('kill -9 at each stage of a migration', () => {
           instances: 2,
           max: 2,
           price: { inputMicros: 2, outputMicros: 10 },
-          sim: { profile: 'llama-3.1-8b-h100', speed: 0.1, blocks: 4096, kvBytesPerToken: 1024, maxRunning: 128, maxWaiting: 64 },
+          sim: { profile: 'llama-3.1-8b-h100', speed: 0.13, blocks: 4096, kvBytesPerToken: 1024, maxRunning: 128, maxWaiting: 64 },
         },
       ],
       settings: {
