@@ -140,14 +140,15 @@ export const metrics = {
   switchyard_current_instances: { type: 'gauge', help: 'Instances that run or start.', labels: ['pool'] },
   switchyard_scaling_decisions_total: { type: 'counter', help: 'Scaling decisions, by mode and result.', labels: ['pool', 'mode', 'result'] },
 
-  // Engines (agent).
-  switchyard_engine_running: { type: 'gauge', help: 'Sequences in the batch.', labels: ['instance'] },
-  switchyard_engine_waiting: { type: 'gauge', help: 'Sequences waiting at the engine.', labels: ['instance'] },
-  switchyard_engine_blocks_free: { type: 'gauge', help: 'Free KV blocks.', labels: ['instance'] },
-  switchyard_engine_blocks_reserved: { type: 'gauge', help: 'KV blocks held for arriving sequences.', labels: ['instance'] },
-  switchyard_engine_steps_total: { type: 'counter', help: 'Engine steps.', labels: ['instance'] },
-  switchyard_engine_preemptions_total: { type: 'counter', help: 'Sequences preempted because KV ran out.', labels: ['instance'] },
-  switchyard_engine_tokens_total: { type: 'counter', help: 'Tokens computed, prompt and output.', labels: ['instance', 'kind'] },
+  // Engines (agent). The label is not called "instance": Prometheus names scraped processes so.
+  switchyard_engine_running: { type: 'gauge', help: 'Sequences in the batch.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_waiting: { type: 'gauge', help: 'Sequences waiting at the engine.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_blocks: { type: 'gauge', help: 'All KV blocks.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_blocks_free: { type: 'gauge', help: 'Free KV blocks.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_blocks_reserved: { type: 'gauge', help: 'KV blocks held for arriving sequences.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_steps_total: { type: 'counter', help: 'Engine steps.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_preemptions_total: { type: 'counter', help: 'Sequences preempted because KV ran out.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_tokens_total: { type: 'counter', help: 'Tokens computed, by kind (prompt, output).', labels: ['pool', 'instance_id', 'kind'] },
 
   // Workflows and approvals (worker).
   switchyard_workflows_total: { type: 'counter', help: 'Workflows that ended, by outcome.', labels: ['workflow', 'outcome'] },
@@ -155,6 +156,11 @@ export const metrics = {
   switchyard_votes_total: { type: 'counter', help: 'Votes, by result.', labels: ['result'] },
 
   // Runtime, in every process.
+  target_info: {
+    type: 'gauge',
+    help: 'Always 1: who serves these metrics, by the names of OpenTelemetry.',
+    labels: ['service_name', 'service_instance_id', 'service_version'],
+  },
   switchyard_actor_crashes_total: { type: 'counter', help: 'Actor steps or effects that threw.', labels: ['kind'] },
   switchyard_actor_restarts_total: { type: 'counter', help: 'Actors started anew after a failed step.', labels: ['kind'] },
   switchyard_mailbox_full_total: { type: 'counter', help: 'Messages refused because an actor had too many.', labels: ['kind'] },

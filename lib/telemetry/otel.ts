@@ -51,6 +51,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
   installGlobals();
   const now = () => toHrTime(clock.now());
   const metrics = options.metrics ?? createMetrics();
+  metrics.gauge('target_info').set(1, { service_name: `switchyard-${service}`, service_instance_id: id, service_version: version });
   const log = createLogger({
     service,
     id,

@@ -254,7 +254,7 @@ describe('declared names', () => {
   const entries = Object.entries(metrics as Record<string, MetricEntry>);
 
   test.each(entries)('%s follows the naming rules', (name, entry) => {
-    expect(name).toMatch(/^(switchyard|gen_ai)_[a-z0-9_]+$/);
+    expect(name).toMatch(/^((switchyard|gen_ai)_[a-z0-9_]+|target_info)$/);
     if (entry.type === 'counter') expect(name).toMatch(/_total$/);
     else expect(name).not.toMatch(/_total$/);
     if (entry.type === 'histogram') expect([...entry.buckets!]).toEqual([...new Set(entry.buckets)].sort((a, b) => a - b));

@@ -25,10 +25,11 @@ export function createReporter(options: ReporterOptions): Reporter {
   const { adapter, facts } = options;
   const { bus, clock, identity, telemetry } = options.ports;
   const incarnation = clock.now();
-  const labels = { instance: facts.instanceId };
+  const labels = { pool: facts.pool, instance_id: facts.instanceId };
   const gauges = {
     running: telemetry.gauge('switchyard_engine_running'),
     waiting: telemetry.gauge('switchyard_engine_waiting'),
+    blocks: telemetry.gauge('switchyard_engine_blocks'),
     free: telemetry.gauge('switchyard_engine_blocks_free'),
     reserved: telemetry.gauge('switchyard_engine_blocks_reserved'),
   };
@@ -68,6 +69,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     });
     gauges.running.set(status.running, labels);
     gauges.waiting.set(status.waiting, labels);
+    gauges.blocks.set(status.totalBlocks, labels);
     gauges.free.set(status.freeBlocks, labels);
     gauges.reserved.set(status.reservedBlocks, labels);
     steps.add(stepCount - counted.steps, labels);
@@ -85,6 +87,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     stop() {
       stopped = true;
       cancel();
+      for (const gauge of Object.values(gauges)) gauge.set(0, labels);
     },
   };
 }
