@@ -1,4 +1,5 @@
-// Makes docs/config.md from the schemas and docs/metrics.md from the metrics table. `--check` fails when they are not current.
+// Makes docs/config.md from the schemas, docs/metrics.md from the metrics table, and what infra/observability/render.ts
+// makes. `--check` fails when they are not current.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fleetSchema } from '../../lib/config/fleet.ts';
@@ -6,6 +7,7 @@ import { type Setting, settingsOf } from '../../lib/config/schema-walk.ts';
 import { environmentSchema } from '../../lib/run/environment.ts';
 import { serviceNames } from '../../lib/run/service.ts';
 import { type MetricEntry, maxLabelValues, metrics } from '../../lib/telemetry/metrics.ts';
+import { observabilityFiles } from '../observability/render.ts';
 
 const root = join(import.meta.dirname, '../..');
 const camel = (name: string) => name.replace(/-([a-z])/g, (_dash, letter: string) => letter.toUpperCase());
@@ -65,10 +67,7 @@ function metricsPage(): string {
   ].join('\n');
 }
 
-const pages: [string, string][] = [
-  ['docs/config.md', await configPage()],
-  ['docs/metrics.md', metricsPage()],
-];
+const pages: [string, string][] = [['docs/config.md', await configPage()], ['docs/metrics.md', metricsPage()], ...observabilityFiles()];
 const check = process.argv.includes('--check');
 for (const [name, text] of pages) {
   const path = join(root, name);

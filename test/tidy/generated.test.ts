@@ -27,7 +27,7 @@ test('buf finds nothing wrong in proto', { timeout: timeoutMs }, async () => {
   expect(await output(join(root, 'node_modules/.bin/buf'), ['lint', 'proto'])).toBe('ok');
 });
 
-test('docs/config.md and docs/metrics.md are what infra/docs/generate.ts makes', { timeout: timeoutMs }, async () => {
+test('reference pages, dashboards and alert rules are what infra/docs/generate.ts makes', { timeout: timeoutMs }, async () => {
   expect(await output(process.execPath, ['infra/docs/generate.ts', '--check'])).toBe('ok');
 });
 
