@@ -1,14 +1,14 @@
-// What one routing decision costs, by number of instances: `npm run bench:router`. Prints a table; judges nothing, since
-// times depend on the machine. The work is that of the router's step: decide, book, record, and forget when done.
-import Table from 'cli-table3';
+// What one routing decision costs, by number of instances: `npm run bench:router`. The work is that of the router's step: decide,
+// book, record, and forget when done.
 import { decideBatch } from '../../core/routing/batch.ts';
 import { defaultProfile } from '../../core/routing/profile.ts';
 import { anInstance, aRequest, aView } from '../../core/routing/routing-fixtures.ts';
 import { RoutingMemory } from '../../core/routing/routing-memory.ts';
 import type { FleetView, RequestInfo } from '../../proto/gen/messages.ts';
+import { runBench } from './harness/run-bench.ts';
+import { mean, percentile } from './harness/statistics.ts';
 
 const warmUpMs = 500;
-const measuredMs = 1_500;
 /** Requests that are placed and not yet done. */
 const inFlight = 64;
 /** Blocks of a prompt: a system prompt that all share, and the rest its own. */
@@ -37,7 +37,7 @@ function requestOf(index: number): RequestInfo {
   return aRequest(`r${index}`, { prefixHashes: [...shared, ...own], sessionId: `s${index % 1_000}` });
 }
 
-function measure(instances: number): Measured {
+function measure(instances: number, measuredMs: number): Measured {
   const memory = new RoutingMemory();
   const viewTimesNs = Array.from({ length: 20 }, (_, version) => {
     const view = fleetOf(instances, version + 1);
@@ -62,25 +62,19 @@ function measure(instances: number): Measured {
   run(warmUpMs, () => {});
   run(measuredMs, (ns) => timesNs.push(ns));
   return {
-    meanNs: timesNs.reduce((sum, ns) => sum + ns, 0) / timesNs.length,
+    meanNs: mean(timesNs),
     p50Ns: percentile(timesNs, 0.5),
     p99Ns: percentile(timesNs, 0.99),
     viewNs: percentile(viewTimesNs, 0.5),
   };
 }
 
-function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(share * (sorted.length - 1))]!;
-}
-
-const table = new Table({
-  head: ['instances', 'ns per decision', 'p50', 'p99', 'p50 of taking a view'],
-  colAligns: Array(5).fill('right'),
-  style: { head: [], border: [] },
+await runBench('router', async ({ mode }) => {
+  const rows = [10, 100, 1_000, 10_000].map((instances) => {
+    const { meanNs, p50Ns, p99Ns, viewNs } = measure(instances, mode === 'full' ? 3_000 : 500);
+    return [String(instances), ...[meanNs, p50Ns, p99Ns, viewNs].map((ns) => ns / 1_000)];
+  });
+  const columns = ['instances', 'µs a decision', 'p50', 'p99', 'p50 of taking a view'];
+  const notes = [`${sharedBlocks + ownBlocks} blocks of prompt each, ${inFlight} requests placed and not yet done; without the bus`];
+  return [{ title: 'One routing decision', columns, rows, notes }];
 });
-for (const instances of [10, 100, 1_000, 10_000]) {
-  const { meanNs, p50Ns, p99Ns, viewNs } = measure(instances);
-  table.push([instances, meanNs, p50Ns, p99Ns, viewNs].map((value) => Math.round(value).toLocaleString('en')));
-}
-process.stdout.write(`${table}\n`);
