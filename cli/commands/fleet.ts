@@ -44,7 +44,7 @@ function showStatus(report: StatusReport): void {
   );
   const { instances, requests, migrations } = report;
   say(
-    `\n${instances.healthy} of ${instances.total} instances healthy, ${instances.cordoned} cordoned; ${requests.running} requests running, ${requests.queued} queued`,
+    `\n${instances.healthy} of ${instances.total} instances healthy, ${instances.cordoned} cordoned; requests: ${requests.running} running, ${requests.queued} queued`,
   );
   say(`migrations: ${migrations.active} active, ${migrations.committed} committed, ${migrations.aborted} aborted, ${migrations.heldBack} held back`);
   if (!report.workflowsConnected) say(colors.yellow('Temporal is away: no new migrations, drains or approvals; serving goes on'));

@@ -52,7 +52,7 @@ describe('forced migrations in a replayed minute of the Azure code trace', () =>
 
     const operator = fleet.client('mover');
     let begun = 0;
-    let refused = 0;
+    const refused = new Map<string, number>();
     async function mover(): Promise<void> {
       while (replaying && begun < wantedMigrations) {
         const running = (await fleet.requests()).filter((request) => request.state === 'streaming');
@@ -68,7 +68,7 @@ describe('forced migrations in a replayed minute of the Azure code trace', () =>
         } catch (thrown) {
           if (!(thrown instanceof CommandFailure && thrown.exitCode === 4)) throw thrown;
           begun--;
-          refused++;
+          refused.set(thrown.code, (refused.get(thrown.code) ?? 0) + 1);
         }
       }
     }
@@ -76,7 +76,7 @@ describe('forced migrations in a replayed minute of the Azure code trace', () =>
     const { results } = await run;
     const report = await operator.get<MigrationsReport>('/migrations');
     console.log(
-      `${recorded ? 'recorded' : 'generated'} minute: ${results.length} requests, ${begun} migrations: ${report.committed} committed, ${report.aborted} aborted; ${refused} moves refused because the request had ended`,
+      `${recorded ? 'recorded' : 'generated'} minute: ${results.length} requests, ${begun} migrations: ${report.committed} committed, ${report.aborted} aborted; refused: ${JSON.stringify(Object.fromEntries(refused))}`,
     );
 
     expect(problems(results)).toEqual([]);
