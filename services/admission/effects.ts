@@ -6,7 +6,7 @@ import { SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.t
 import { queueOwnerChanged, queueStatus, route } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Span, Telemetry } from '../../lib/ports/telemetry.ts';
-import type { AdmitReply, QueueStatus } from '../../proto/gen/messages.ts';
+import type { AdmitReply, QueueStatus, RequestInfo } from '../../proto/gen/messages.ts';
 import type { Ledger } from './ledger.ts';
 import type { PoolEffect, PoolMessage } from './pool-state.ts';
 
@@ -40,10 +40,12 @@ export function perform(pool: string, effect: PoolEffect, context: EffectContext
       takeAsk(effect.ask, context)?.reject(new SwitchyardError('not_owner', `${context.ownerId} does not own the queue of pool ${pool}`));
       break;
     case 'reserve':
-      void context.ledger.reserve(effect.request).then((result) => context.tell(pool, { type: 'reserved', request: effect.request, ...result }));
+      void inTraceOf(effect.request, context, () => context.ledger.reserve(effect.request)).then((result) =>
+        context.tell(pool, { type: 'reserved', request: effect.request, ...result }),
+      );
       break;
     case 'refund':
-      void context.ledger.refund(effect.request);
+      void inTraceOf(effect.request, context, () => context.ledger.refund(effect.request));
       break;
     case 'route':
       void askRouter(pool, effect, context);
@@ -63,6 +65,11 @@ export function perform(pool: string, effect: PoolEffect, context: EffectContext
     case 'waited':
       waited(pool, effect, context);
   }
+}
+
+/** What is logged meanwhile carries the ids of the request's trace. */
+function inTraceOf<T>({ requestId, traceparent }: RequestInfo, { telemetry, spans }: EffectContext, run: () => T): T {
+  return telemetry.within(spans.get(requestId)?.context ?? (traceparent === '' ? undefined : { traceparent }), run);
 }
 
 function tellQueue(pool: string, status: Omit<QueueStatus, 'meta' | 'ownerId'>, { bus, telemetry, ownerId }: EffectContext): void {

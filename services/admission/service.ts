@@ -39,6 +39,8 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   const serving = new Map<string, Subscription>();
   let asked = 0;
   let current = config;
+  // Exposed before the first of them happens: an alert that asks for it knows that there is none.
+  telemetry.counter('switchyard_drops_total');
 
   const host = hostActors<PoolState, PoolMessage, Parameters<typeof perform>[1]>({
     actor: queueActor(config),

@@ -167,12 +167,14 @@ function note(effect: Effect<'note'>, exchange: Exchange, state: RequestState, c
   if (effect.event !== 'failover') return;
   exchange.streamSpan?.fail(effect.reason);
   context.meters.failover(exchange.facts.info.pool, effect.reason);
-  context.telemetry.log.warn('instance failed, request continues elsewhere', {
-    requestId: exchange.requestId,
-    instanceId: state.instanceId,
-    reason: effect.reason,
-    tokens: state.log.length,
-  });
+  context.telemetry.within(exchange.span.context, () =>
+    context.telemetry.log.warn('instance failed, request continues elsewhere', {
+      request: exchange.requestId,
+      instance: state.instanceId,
+      reason: effect.reason,
+      tokens: state.log.length,
+    }),
+  );
 }
 
 function complete(effect: Effect<'complete'>, exchange: Exchange, context: EffectContext): void {

@@ -68,6 +68,10 @@ export function createEffects(ports: Ports) {
     closeSpan(plan: MigrationPlan, ended: MigrationEnded | undefined): void {
       const span = spans.get(plan.migrationId);
       spans.delete(plan.migrationId);
+      if (ended) {
+        const { migrationId: migration, requestId: request, outcome, code, downtimeMs, totalMs } = ended;
+        telemetry.within(span?.context, () => log.info('migration ended', { migration, request, outcome, code, downtimeMs, totalMs }));
+      }
       if (!span) return;
       if (ended) {
         span.set({

@@ -92,7 +92,9 @@ export function createMigrations(options: MigrationsOptions) {
       tell(plan.migrationId, { type: 'started' });
       settle(plan.migrationId, 'started');
     } catch (thrown) {
-      log.warn('migration not started', { migration: plan.migrationId, error: String(thrown) });
+      telemetry.within(traceparent === '' ? undefined : { traceparent }, () =>
+        log.warn('migration not started', { migration: plan.migrationId, request: plan.requestId, error: String(thrown) }),
+      );
       tell(plan.migrationId, { type: 'start_failed' });
       settle(plan.migrationId, 'uncertain');
     }
@@ -105,8 +107,6 @@ export function createMigrations(options: MigrationsOptions) {
     effects.closeSpan(plan, ended);
     settle(plan.migrationId, 'started');
     remove(plan.migrationId);
-    const { migrationId, outcome, code, downtimeMs, totalMs } = ended;
-    log.info('migration ended', { migration: migrationId, outcome, code, downtimeMs, totalMs });
   }
 
   function stillSettling() {

@@ -66,12 +66,14 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
     return reply;
   }
 
+  const duration = telemetry.histogram('switchyard_scheduler_e2e_duration_seconds');
+  const viewAge = telemetry.histogram('switchyard_routing_view_age_seconds');
+  const staleViews = telemetry.counter('switchyard_routing_stale_views_total');
   function observe(startedMs: number, requests: number): void {
     const ageMs = watch.ageMs();
-    const duration = telemetry.histogram('switchyard_scheduler_e2e_duration_seconds');
     for (let k = 0; k < requests; k++) duration.observe((clock.now() - startedMs) / 1000 / requests);
-    if (Number.isFinite(ageMs)) telemetry.histogram('switchyard_routing_view_age_seconds').observe(ageMs / 1000);
-    if (ageMs > config.staleViewMs) telemetry.counter('switchyard_routing_stale_views_total').add(requests);
+    if (Number.isFinite(ageMs)) viewAge.observe(ageMs / 1000);
+    if (ageMs > config.staleViewMs) staleViews.add(requests);
   }
 
   tell({ type: 'configure', config });

@@ -11,7 +11,7 @@ export interface ReceivedSpan {
   readonly spanId: string;
   readonly parentSpanId: string;
   readonly attributes: Readonly<Record<string, string>>;
-  readonly events: readonly string[];
+  readonly events: readonly { readonly name: string; readonly attributes: Readonly<Record<string, string>> }[];
 }
 
 export interface OtlpReceiver {
@@ -26,7 +26,7 @@ const schema = protobuf.parse(`
   syntax = "proto3";
   message AnyValue { oneof value { string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; } }
   message KeyValue { string key = 1; AnyValue value = 2; }
-  message Event { string name = 2; }
+  message Event { string name = 2; repeated KeyValue attributes = 3; }
   message Span {
     bytes trace_id = 1; bytes span_id = 2; bytes parent_span_id = 4; string name = 5;
     repeated KeyValue attributes = 9; repeated Event events = 11;
@@ -48,7 +48,7 @@ interface RawSpan {
   readonly parentSpanId: Uint8Array;
   readonly name: string;
   readonly attributes: readonly KeyValue[];
-  readonly events: readonly { readonly name: string }[];
+  readonly events: readonly { readonly name: string; readonly attributes: readonly KeyValue[] }[];
 }
 interface RawExport {
   readonly resourceSpans: readonly {
@@ -73,7 +73,7 @@ function received(bytes: Uint8Array): ReceivedSpan[] {
         spanId: hex(span.spanId),
         parentSpanId: hex(span.parentSpanId),
         attributes: flat(span.attributes),
-        events: span.events.map((event) => event.name),
+        events: span.events.map((event) => ({ name: event.name, attributes: flat(event.attributes) })),
       })),
     );
   });
