@@ -1,8 +1,11 @@
 // Makes files of panels.ts and alerts.ts: Grafana dashboards, Prometheus rules and scrape settings, docs/alerts.md.
-import { stringify } from 'yaml';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
 import { type Alert, alerts } from './alerts.ts';
 import { type Dashboard, dashboards, type Panel } from './panels.ts';
 
+const root = join(import.meta.dirname, '../..');
 const folder = 'infra/observability';
 const source = { type: 'prometheus', uid: 'prometheus' };
 const graphWidth = 12;
@@ -110,17 +113,34 @@ function dashboardJson(dashboard: Dashboard): string {
 
 const madeBy = (what: string) => `# Made from ${what} by \`npm run docs\`: change it there.\n`;
 
-/** @param consoleUrl where Prometheus reaches the operator API, which lists the processes to scrape */
-function prometheusYaml(consoleUrl: string): string {
+/** Where the probes of every container listen (SWITCHYARD_PROBE_PORT in docker-compose.yml). */
+const probePort = 9464;
+
+/** The names under which compose runs our processes. */
+function composeServices(): string[] {
+  const compose = parse(readFileSync(join(root, 'docker-compose.yml'), 'utf8'), { merge: true, maxAliasCount: -1 }) as {
+    services: Record<string, { command?: string[] }>;
+  };
+  return Object.entries(compose.services).flatMap(([name, { command = [] }]) =>
+    command.some((word) => /^services\/[\w-]+\/main\.ts$/.test(word)) ? [name] : [],
+  );
+}
+
+function prometheusYaml(discovery: object): string {
   return (
     madeBy(`${folder}/render.ts`) +
     stringify({
       global: { scrape_interval: '5s', evaluation_interval: '5s' },
       rule_files: ['alerts.yaml'],
-      scrape_configs: [{ job_name: 'switchyard', http_sd_configs: [{ url: `${consoleUrl}/operator/v1/scrape-targets`, refresh_interval: '10s' }] }],
+      scrape_configs: [{ job_name: 'switchyard', ...discovery }],
     })
   );
 }
+
+/** Every container of a service is found by its name, however many there are. */
+const inContainers = () => ({ dns_sd_configs: [{ names: composeServices(), type: 'A', port: probePort, refresh_interval: '10s' }] });
+/** Without containers the operator API lists the processes: their probes take free ports. */
+const onOneMachine = { http_sd_configs: [{ url: 'http://127.0.0.1:8090/operator/v1/scrape-targets', refresh_interval: '10s' }] };
 
 function rulesYaml(): string {
   const rule = ({ name, expr, holds, severity, summary, whatToDo }: Alert) => ({
@@ -161,8 +181,8 @@ function alertsPage(): string {
 export function observabilityFiles(): [path: string, text: string][] {
   return [
     ...dashboards.map((dashboard): [string, string] => [`${folder}/grafana/dashboards/${dashboard.id}.json`, dashboardJson(dashboard)]),
-    [`${folder}/prometheus/prometheus.yaml`, prometheusYaml('http://console:8090')],
-    [`${folder}/prometheus/prometheus.local.yaml`, prometheusYaml('http://127.0.0.1:8090')],
+    [`${folder}/prometheus/prometheus.yaml`, prometheusYaml(inContainers())],
+    [`${folder}/prometheus/prometheus.local.yaml`, prometheusYaml(onOneMachine)],
     [`${folder}/prometheus/alerts.yaml`, rulesYaml()],
     ['docs/alerts.md', alertsPage()],
   ];
