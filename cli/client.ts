@@ -27,7 +27,9 @@ interface ErrorBody {
 /** Names that the operator API takes. */
 export const operatorPattern = /^[A-Za-z0-9._@-]{1,64}$/;
 
-export function createClient(options: { url: string; operator: string; timeoutMs: number }): OperatorClient {
+/** With a `key` the operator API knows who asks; without one `operator` says so. */
+export function createClient(options: { url: string; operator: string; key?: string | undefined; timeoutMs: number }): OperatorClient {
+  const who: Record<string, string> = options.key ? { authorization: `Bearer ${options.key}` } : { 'x-switchyard-operator': options.operator };
   const base = `${options.url.replace(/\/+$/, '')}/operator/v1`;
 
   async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -35,7 +37,7 @@ export function createClient(options: { url: string; operator: string; timeoutMs
     try {
       response = await fetch(base + path, {
         method,
-        headers: { 'content-type': 'application/json', 'x-switchyard-operator': options.operator },
+        headers: { 'content-type': 'application/json', ...who },
         body: body === undefined ? undefined : JSON.stringify(body),
         signal: AbortSignal.timeout(options.timeoutMs),
       });

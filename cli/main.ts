@@ -65,7 +65,7 @@ const program = new Command('switchyard')
       .default(readRunFile()?.consoleUrl ?? 'http://127.0.0.1:8090'),
   )
   .addOption(
-    new Option('--as <name>', 'who you are, for approvals and the audit log')
+    new Option('--as <name>', 'who you are, for approvals and the audit log; not with SWITCHYARD_KEY, which says it')
       .env('SWITCHYARD_OPERATOR')
       .argParser(operatorName)
       .default(defaultOperator()),
@@ -88,15 +88,26 @@ Examples:
   switchyard trace req-4f…                 a request's journey through every process
   switchyard replay trace.csv --seconds 60 send a recorded workload and verify every token
 
+A key for the operator API goes into SWITCHYARD_KEY.
+
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 Switchyard not reachable, 4 refused.`,
   );
+
+/** Whoever has a key acts under its name. @throws CommandFailure when another name is given as well */
+function keyOf(): string | undefined {
+  const key = process.env.SWITCHYARD_KEY || undefined;
+  if (key && program.getOptionValueSource('as') !== 'default') {
+    throw new CommandFailure('SWITCHYARD_KEY says who you are: leave out --as and SWITCHYARD_OPERATOR', 2, 'invalid_request');
+  }
+  return key;
+}
 
 function contextOf(): Context {
   const options = program.opts<GlobalOptions>();
   return {
     json: options.json === true,
     operator: options.as,
-    client: createClient({ url: options.url, operator: options.as, timeoutMs: options.timeout }),
+    client: createClient({ url: options.url, operator: options.as, key: keyOf(), timeoutMs: options.timeout }),
   };
 }
 
@@ -116,7 +127,7 @@ try {
   const failure = thrown instanceof SwitchyardError ? new CommandFailure(thrown.message, 2, thrown.code) : thrown;
   if (failure instanceof CommanderError) process.exitCode = failure.exitCode === 0 ? 0 : 2;
   else if (failure instanceof CommandFailure) {
-    if (contextOf().json) printJson({ error: { message: failure.message, code: failure.code } });
+    if (program.opts<GlobalOptions>().json === true) printJson({ error: { message: failure.message, code: failure.code } });
     else process.stderr.write(`switchyard: ${failure.message}\n`);
     process.exitCode = failure.exitCode;
   } else throw thrown;

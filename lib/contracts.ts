@@ -89,6 +89,9 @@ export const findSpans = rpc('operations.spans', m.SpansQuery, m.SpansReply);
 /** Heard by every process that exports spans. */
 export const tracesKept = topic('operations.traces_kept', m.TracesKept);
 
+/** Heard by every process that lets people in. */
+export const keyRevoked = topic('operations.key_revoked', m.KeyRevoked);
+
 /** What JetStream keeps: topic, bound by age and count. */
 export const recordedTopics = [
   { stream: 'REQUESTS', topic: requestDone, maxAgeMs: 24 * 3_600_000, maxMessages: 1_000_000 },

@@ -1,6 +1,7 @@
-// keys: API keys of clients.
+// keys: API keys of clients, programs and operators.
 import { type Command, InvalidArgumentError } from 'commander';
 import colors from 'picocolors';
+import { keyScopes } from '../../lib/auth/keys.ts';
 import type { KeyRow } from '../../lib/operator/types.ts';
 import { printTable, say } from '../output.ts';
 import { type ContextOf, path, present } from './context.ts';
@@ -17,6 +18,14 @@ function limit(value: number): string {
 
 function dollars(micros: number): string {
   return `$${(micros / 1e6).toFixed(4)}`;
+}
+
+/** What commas separate. */
+function words(text: string): string[] {
+  return text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
 }
 
 export function addKeyCommands(program: Command, contextOf: ContextOf): void {
@@ -50,27 +59,28 @@ export function addKeyCommands(program: Command, contextOf: ContextOf): void {
     .command('create')
     .argument('<name>', 'of whoever gets it, for lists and the audit log')
     .description('make a key; its secret is shown this once')
+    .option('--scopes <names>', `comma-separated, of ${keyScopes.join(', ')}`, 'inference')
     .option('--models <names>', 'comma-separated models it may use (default all)')
     .option('--requests-per-minute <n>', '0: unlimited', amount, 0)
     .option('--tokens-per-minute <n>', '0: unlimited', amount, 0)
     .option('--budget <dollars>', 'total spend, 0: unlimited', amount, 0)
-    .action(async (name: string, options: { models?: string; requestsPerMinute: number; tokensPerMinute: number; budget: number }) => {
-      const context = contextOf();
-      const created = await context.client.post<KeyRow & { secret: string }>('/keys', {
-        name,
-        models: (options.models ?? '')
-          .split(',')
-          .map((model) => model.trim())
-          .filter((model) => model !== ''),
-        requestsPerMinute: options.requestsPerMinute,
-        tokensPerMinute: options.tokensPerMinute,
-        budgetMicros: Math.round(options.budget * 1e6),
-      });
-      present(context, created, (key) => {
-        say(`${key.id} (${key.name}): ${colors.bold(key.secret)}`);
-        say('This is the only time the secret is shown; only its hash is kept.');
-      });
-    });
+    .action(
+      async (name: string, options: { scopes: string; models?: string; requestsPerMinute: number; tokensPerMinute: number; budget: number }) => {
+        const context = contextOf();
+        const created = await context.client.post<KeyRow & { secret: string }>('/keys', {
+          name,
+          scopes: words(options.scopes),
+          models: words(options.models ?? ''),
+          requestsPerMinute: options.requestsPerMinute,
+          tokensPerMinute: options.tokensPerMinute,
+          budgetMicros: Math.round(options.budget * 1e6),
+        });
+        present(context, created, (key) => {
+          say(`${key.id} (${key.name}): ${colors.bold(key.secret)}`);
+          say('This is the only time the secret is shown; only its hash is kept.');
+        });
+      },
+    );
 
   keys
     .command('revoke')

@@ -1,5 +1,5 @@
 // Looks up presented keys with a bounded cache in front of the store, so that a request costs a hash and a map lookup.
-// An entry is believed for `ttlMs`, which is also how long a revoked key may live on. While the store is away an entry
+// A revocation is heard over the bus (watch-keys.ts); where that is missed, an entry is believed for `ttlMs`. While the store is away an entry
 // is believed for `graceMs`: serving goes on, and nobody can revoke a key then.
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
@@ -22,19 +22,24 @@ interface Entry {
 export interface KeyCache {
   /** The record of a valid key; undefined: unknown or revoked. Synchronous when the cache knows. @throws SwitchyardError `store_unavailable` */
   find(secret: string): ApiKey | undefined | Promise<ApiKey | undefined>;
+  /** The next `find` asks the store, whether it is there or not. */
+  forget(keyId: string): void;
 }
 
 export function createKeyCache(options: KeyCacheOptions): KeyCache {
   const { store, clock, ttlMs, graceMs, maxEntries } = options;
   const entries = new Map<string, Entry>();
   const reading = new Map<string, Promise<ApiKey | undefined>>();
+  /** What was read while something was forgotten may be what was forgotten: it is not remembered. */
+  let forgotten = 0;
 
   async function read(sha256: string): Promise<ApiKey | undefined> {
     const askedAtMs = clock.now();
+    const before = forgotten;
     try {
       const key = await readKey(store, keyIdOf(sha256));
       const valid = key && key.revokedMs === 0 && matches(key, sha256) ? key : undefined;
-      remember(sha256, { key: valid, readAtMs: askedAtMs });
+      if (forgotten === before) remember(sha256, { key: valid, readAtMs: askedAtMs });
       return valid;
     } catch (thrown) {
       const known = entries.get(sha256);
@@ -66,6 +71,10 @@ export function createKeyCache(options: KeyCacheOptions): KeyCache {
         reading.set(sha256, running);
       }
       return running;
+    },
+    forget(keyId) {
+      forgotten++;
+      for (const sha256 of entries.keys()) if (keyIdOf(sha256) === keyId) entries.delete(sha256);
     },
   };
 }

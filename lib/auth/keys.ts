@@ -9,7 +9,12 @@ export const keyPrefix = 'sk-sy-';
 const storePrefix = 'key/';
 const idLength = 16;
 
-export type KeyScope = 'inference' | 'operator';
+/** inference: the OpenAI-compatible API. read, operate, approve: the operator API; operate and approve include read. */
+export const keyScopes = ['inference', 'read', 'operate', 'approve'] as const;
+export type KeyScope = (typeof keyScopes)[number];
+
+/** The name of the one key that is in no store: whoever sets a console up gives its hash. It makes the keys of people. */
+export const rootName = 'root';
 
 export interface ApiKey {
   readonly id: string;
@@ -81,9 +86,19 @@ export async function revokeKey(ports: { store: Store; clock: Clock }, id: strin
   return true;
 }
 
-/** Whether the record is the one of the key with this hash. Takes the same time wherever they differ. */
+/** Whoever may act may look. */
+export function holds({ scopes }: Pick<ApiKey, 'scopes'>, scope: KeyScope): boolean {
+  return scopes.includes(scope) || (scope === 'read' && (scopes.includes('operate') || scopes.includes('approve')));
+}
+
+/** Whether the record is the one of the key with this hash. */
 export function matches(key: ApiKey, sha256: string): boolean {
-  return key.sha256.length === sha256.length && timingSafeEqual(Buffer.from(key.sha256), Buffer.from(sha256));
+  return sameHash(key.sha256, sha256);
+}
+
+/** Takes the same time wherever they differ. */
+export function sameHash(one: string, other: string): boolean {
+  return one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other));
 }
 
 function encode(key: ApiKey): Uint8Array {

@@ -366,6 +366,13 @@ export interface InstanceView {
 }
 export const InstanceView: Codec<InstanceView> = codec('InstanceView', switchyard.fleet.v1.InstanceView);
 
+/** switchyard.operations.v1.KeyRevoked */
+export interface KeyRevoked {
+  meta?: Meta | null;
+  keyId: string;
+}
+export const KeyRevoked: Codec<KeyRevoked> = codec('KeyRevoked', switchyard.operations.v1.KeyRevoked);
+
 /** switchyard.engine.v1.KvCommit */
 export interface KvCommit {
   stage: number;

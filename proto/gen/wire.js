@@ -13017,6 +13017,141 @@ export const switchyard = $root.switchyard = (() => {
                 return TracesKept;
             })();
 
+            v1.KeyRevoked = (function() {
+
+                const KeyRevoked = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                KeyRevoked.prototype.meta = null;
+                KeyRevoked.prototype.keyId = "";
+
+                KeyRevoked.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.keyId != null && $Object.hasOwnProperty.call(message, "keyId") && message.keyId !== "")
+                        writer.uint32(18).string(message.keyId);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                KeyRevoked.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.operations.v1.KeyRevoked();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.keyId = value;
+                                else
+                                    delete message.keyId;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                KeyRevoked.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.operations.v1.KeyRevoked)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.operations.v1.KeyRevoked: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.operations.v1.KeyRevoked();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.operations.v1.KeyRevoked.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.keyId != null)
+                        if (typeof object.keyId !== "string" || object.keyId.length)
+                            message.keyId = $String(object.keyId);
+                    return message;
+                };
+
+                KeyRevoked.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.meta = null;
+                        object.keyId = "";
+                    }
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.keyId != null && $Object.hasOwnProperty.call(message, "keyId"))
+                        object.keyId = message.keyId;
+                    return object;
+                };
+
+                KeyRevoked.prototype.toJSON = function() {
+                    return KeyRevoked.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return KeyRevoked;
+            })();
+
             v1.AuditEvent = (function() {
 
                 const AuditEvent = function (properties) {

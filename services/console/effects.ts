@@ -1,11 +1,12 @@
 // One function per thing an operator can ask. Each asks the service that decides; none decides here.
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { type ApiKey, createKey, type KeyScope, listKeys, readKey, revokeKey } from '../../lib/auth/keys.ts';
+import { type ApiKey, createKey, type KeyScope, listKeys, readKey, revokeKey, rootName } from '../../lib/auth/keys.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type * as operator from '../../lib/operator/types.ts';
 import { stoppedOnPurpose } from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { DecisionRecord, type FleetView, type Refusal } from '../../proto/gen/messages.ts';
+import { type Operator, operatorNamePattern } from './access.ts';
 import type { ConsoleConfig } from './config.ts';
 import { auditRow, instanceRow, requestRow, scrapeTarget, serviceRow, spanRow } from './rows.ts';
 
@@ -19,6 +20,22 @@ export interface WantedKey {
   readonly requestsPerMinute: number;
   readonly tokensPerMinute: number;
   readonly budgetMicros: number;
+}
+
+/** With such a key somebody acts or votes under its name. */
+function speaksForPeople({ scopes }: Pick<ApiKey, 'scopes'>): boolean {
+  return scopes.includes('operate') || scopes.includes('approve');
+}
+
+/** Otherwise one person could make another, and approve what they asked for themselves. */
+function mayMakeOperators({ makesOperators }: Operator): Refusal | undefined {
+  return makesOperators ? undefined : refusal('permission_denied', 'keys that operate or approve are made and revoked with the root key');
+}
+
+function properName(name: string): Refusal | undefined {
+  if (name === rootName) return refusal('invalid_request', `"${rootName}" is the name of the root key`);
+  if (operatorNamePattern.test(name)) return undefined;
+  return refusal('invalid_request', 'the name of who operates or approves has 1 to 64 letters, digits or . _ @ -');
 }
 
 /** An answer of ours, or the refusal of the service that was asked. */
@@ -189,26 +206,33 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
   }
 
   /** Other operations are recorded by the service that decides about them; keys have none but us. */
-  async function recordKeyChange(kind: 'key.created' | 'key.revoked', { id, name, models, limits }: ApiKey, actor: string): Promise<void> {
-    const event = { kind, actor, target: id, detailJson: JSON.stringify({ name, models, ...limits }), atMs: clock.now() };
+  async function recordKeyChange(kind: 'key.created' | 'key.revoked', { id, name, scopes, models, limits }: ApiKey, actor: string): Promise<void> {
+    const event = { kind, actor, target: id, detailJson: JSON.stringify({ name, scopes, models, ...limits }), atMs: clock.now() };
     await bus.record(contracts.audit, [], event, { id: `${kind}-${id}`, timeoutMs: config.askMs });
   }
 
-  async function makeKey(wanted: WantedKey, requestedBy: string): Promise<Answer<operator.KeyRow & { secret: string }>> {
+  async function makeKey(wanted: WantedKey, by: Operator): Promise<Answer<operator.KeyRow & { secret: string }>> {
     const { name, scopes, models, ...limits } = wanted;
+    const no = speaksForPeople(wanted) ? (mayMakeOperators(by) ?? properName(name)) : undefined;
+    if (no) return { refusal: no };
     const served = config.fleet.pools.flatMap((pool) => pool.models);
     const unknown = models.filter((model) => !served.includes(model));
     if (unknown.length > 0)
       return { refusal: refusal('model_not_found', `no pool serves ${unknown.join(', ')}; there are ${served.toSorted().join(', ')}`) };
     const { secret, key } = await createKey(ports, { name, scopes, models, limits });
-    await recordKeyChange('key.created', key, requestedBy);
+    await recordKeyChange('key.created', key, by.name);
     return { value: { ...(await keyRow(key)), secret } };
   }
 
-  async function revoke(id: string, requestedBy: string): Promise<Answer<operator.KeyRow>> {
-    if (!(await revokeKey(ports, id))) return { refusal: refusal('not_found', `no key ${id}: list them with "switchyard keys"`) };
+  async function revoke(id: string, by: Operator): Promise<Answer<operator.KeyRow>> {
+    const known = await readKey(store, id);
+    if (!known) return { refusal: refusal('not_found', `no key ${id}: list them with "switchyard keys"`) };
+    const no = speaksForPeople(known) ? mayMakeOperators(by) : undefined;
+    if (no) return { refusal: no };
+    await revokeKey(ports, id);
+    bus.publish(contracts.keyRevoked, [], { keyId: id });
     const key = (await readKey(store, id)) as ApiKey;
-    await recordKeyChange('key.revoked', key, requestedBy);
+    await recordKeyChange('key.revoked', key, by.name);
     return { value: await keyRow(key) };
   }
 

@@ -2,8 +2,10 @@
 import { z } from 'zod';
 import { codes } from '../../core/errors/codes.ts';
 import { fromRefusal, refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { keyScopes } from '../../lib/auth/keys.ts';
 import { serverHeader } from '../../lib/operator/types.ts';
 import type { HttpHandler, HttpRequest, HttpResponse } from '../../lib/ports/http.ts';
+import type { Access, Operator, Scope } from './access.ts';
 import type { Answer, Effects } from './effects.ts';
 
 const maxBodyBytes = 64 * 1024;
@@ -13,12 +15,13 @@ interface Call {
   readonly parameters: readonly string[];
   readonly query: URLSearchParams;
   readonly body: unknown;
-  readonly operator: string;
+  readonly operator: Operator;
 }
 
 interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly pattern: RegExp;
+  readonly needs: Scope;
   readonly run: (call: Call) => Promise<unknown>;
 }
 
@@ -32,7 +35,11 @@ const bodies = {
   vote: z.strictObject({ decision: z.enum(['approve', 'reject']), hash: z.string().length(64), reason: z.string().max(1000).default('') }),
   key: z.strictObject({
     name,
-    scopes: z.array(z.enum(['inference', 'operator'])).default(['inference']),
+    scopes: z
+      .array(z.enum(keyScopes))
+      .min(1)
+      .default(['inference'])
+      .transform((scopes) => [...new Set(scopes)]),
     models: z.array(name).default([]),
     requestsPerMinute: z.number().min(0).default(0),
     tokensPerMinute: z.number().min(0).default(0),
@@ -54,8 +61,14 @@ function unwrap<T>(answer: Answer<T>): T {
 }
 
 function routes(effects: Effects): Route[] {
-  const get = (path: string, run: Route['run']): Route => ({ method: 'GET', pattern: new RegExp(`^${base}${path}$`), run });
-  const post = (path: string, run: Route['run']): Route => ({ method: 'POST', pattern: new RegExp(`^${base}${path}$`), run });
+  const route = (method: Route['method'], path: string, needs: Scope, run: Route['run']): Route => ({
+    method,
+    needs,
+    pattern: new RegExp(`^${base}${path}$`),
+    run,
+  });
+  const get = (path: string, run: Route['run']) => route('GET', path, 'read', run);
+  const post = (path: string, run: Route['run'], needs: Scope = 'operate') => route('POST', path, needs, run);
   const one = '/([^/]+)';
   return [
     get('/status', () => effects.status()),
@@ -71,33 +84,33 @@ function routes(effects: Effects): Route[] {
     get('/audit', (call) => effects.audit(wholeNumber(call.query.get('limit'), 100))),
     post('/migrate', async (call) => {
       const { request, to } = checked(bodies.migrate, call.body);
-      return unwrap(await effects.move(request, to, call.operator));
+      return unwrap(await effects.move(request, to, call.operator.name));
     }),
     post('/drain', async (call) => {
       const { instance, withinMs, note } = checked(bodies.drain, call.body);
-      return unwrap(await effects.drain(instance, withinMs, note, call.operator));
+      return unwrap(await effects.drain(instance, withinMs, note, call.operator.name));
     }),
-    post('/undrain', async (call) => unwrap(await effects.undrain(checked(bodies.undrain, call.body).instance, call.operator))),
+    post('/undrain', async (call) => unwrap(await effects.undrain(checked(bodies.undrain, call.body).instance, call.operator.name))),
     post('/scale', async (call) => {
       const { pool, target, note } = checked(bodies.scale, call.body);
-      return unwrap(await effects.scale(pool, target, note, call.operator));
+      return unwrap(await effects.scale(pool, target, note, call.operator.name));
     }),
     post('/mode', async (call) => {
       const { pool, mode } = checked(bodies.mode, call.body);
-      return unwrap(await effects.mode(pool, mode, call.operator));
+      return unwrap(await effects.mode(pool, mode, call.operator.name));
     }),
     get('/approvals', (call) => effects.approvals(call.query.get('all') === 'true')),
-    post(`/approvals${one}/vote`, async (call) => {
-      const { decision, hash, reason } = checked(bodies.vote, call.body);
-      return unwrap(await effects.vote(call.parameters[0]!, decision, hash, reason, call.operator));
-    }),
+    post(
+      `/approvals${one}/vote`,
+      async (call) => {
+        const { decision, hash, reason } = checked(bodies.vote, call.body);
+        return unwrap(await effects.vote(call.parameters[0]!, decision, hash, reason, call.operator.name));
+      },
+      'approve',
+    ),
     get('/keys', () => effects.keys()),
     post('/keys', async (call) => unwrap(await effects.makeKey(checked(bodies.key, call.body), call.operator))),
-    {
-      method: 'DELETE',
-      pattern: new RegExp(`^${base}/keys${one}$`),
-      run: async (call) => unwrap(await effects.revoke(call.parameters[0]!, call.operator)),
-    },
+    route('DELETE', `/keys${one}`, 'operate', async (call) => unwrap(await effects.revoke(call.parameters[0]!, call.operator))),
   ];
 }
 
@@ -136,15 +149,7 @@ async function readJson(request: HttpRequest): Promise<unknown> {
   }
 }
 
-/** Who asks: a declared name, kept in the audit log and used to exclude requesters from voting. */
-function operatorOf(request: HttpRequest): string {
-  const declared = request.headers['x-switchyard-operator'] ?? '';
-  if (!/^[A-Za-z0-9._@-]{1,64}$/.test(declared))
-    throw new SwitchyardError('invalid_request', 'say who you are in x-switchyard-operator: 1 to 64 letters, digits or . _ @ -');
-  return declared;
-}
-
-export function operatorApi(effects: Effects): HttpHandler {
+export function operatorApi(effects: Effects, access: Access): HttpHandler {
   const table = routes(effects);
   return async (request, response) => {
     try {
@@ -154,12 +159,12 @@ export function operatorApi(effects: Effects): HttpHandler {
         throw new SwitchyardError('method_not_allowed', `${request.path} takes ${matching.map((candidate) => candidate.method).join(', ')}`);
       if (!route)
         throw fromRefusal(refusal('not_found', `no ${request.path} here; the operator API lives under ${base} (see services/console/README.md)`));
-      const changes = route.method !== 'GET';
+      const operator = await access(request, route.needs);
       const call: Call = {
         parameters: (route.pattern.exec(request.path) ?? []).slice(1).map(decoded),
         query: request.query,
-        operator: changes ? operatorOf(request) : '',
-        body: changes ? await readJson(request) : undefined,
+        operator,
+        body: route.method === 'GET' ? undefined : await readJson(request),
       };
       answer(response, 200, await route.run(call));
     } catch (thrown) {

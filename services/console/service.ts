@@ -1,6 +1,9 @@
 // The console: serves the operator API over HTTP. Keeps nothing: every answer is asked of the service that owns it.
+
+import { watchKeys } from '../../lib/auth/watch-keys.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Running, Service } from '../../lib/run/service.ts';
+import { accessMode, createAccess } from './access.ts';
 import { type ConsoleConfig, consoleSchema } from './config.ts';
 import { createEffects } from './effects.ts';
 import { operatorApi } from './routes.ts';
@@ -13,13 +16,24 @@ export interface RunningConsole extends Running<ConsoleConfig> {
 async function start(config: ConsoleConfig, ports: Ports): Promise<RunningConsole> {
   // Asked for the first time it connects; asked now, so that the first status does not call Temporal away.
   ports.workflows.connected();
-  const server = await ports.http.serve({ host: config.host, port: config.port }, operatorApi(createEffects(config, ports)));
-  ports.telemetry.log.info('operator API listens', { address: server.address });
+  const mode = accessMode(config);
+  const keys = watchKeys(ports, { ttlMs: config.keyTtlMs, graceMs: config.keyGraceMs, maxEntries: config.maxKeys });
+  const api = operatorApi(createEffects(config, ports), createAccess(keys, config));
+  const server = await ports.http.serve({ host: config.host, port: config.port }, api);
+  ports.telemetry.log.info('operator API listens', { address: server.address, auth: mode });
+  if (mode === 'open') {
+    ports.telemetry.log.warn('open mode: anybody who can reach this address may operate the fleet without a key; set auth to "keys" to change that', {
+      address: server.address,
+    });
+  }
   return {
     address: server.address,
     ready: () => (ports.bus.connected() ? true : 'the bus is away'),
     owns: () => [],
-    drain: (withinMs) => server.close(withinMs),
+    async drain(withinMs) {
+      await server.close(withinMs);
+      await keys.stop();
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 // Keys, classes of service, limits of the gateway itself, and the trace that a request leaves.
 import { describe, expect, test } from 'vitest';
 import { createKey, type NewKey, revokeKey } from '../../lib/auth/keys.ts';
+import { keyRevoked } from '../../lib/contracts.ts';
 import { seededRng } from '../../lib/rng/seeded-rng.ts';
 import { ScriptedFleet } from './scripted-fleet.ts';
 
@@ -45,6 +46,15 @@ describe('keys', () => {
     expect(await status(fleet, bearer(secret))).toBe(401);
   });
 
+  test('a revocation that is heard counts at once', async () => {
+    const { fleet, secret, key } = await withKey();
+    expect(await status(fleet, bearer(secret))).toBe('running');
+    await revokeKey(fleet.world, key.id);
+    fleet.world.ports('console-1').bus.publish(keyRevoked, [], { keyId: key.id });
+    await fleet.world.clock.advance(1);
+    expect(await status(fleet, bearer(secret))).toBe(401);
+  });
+
   test('a key for some models gets 403 for another and does not see it listed', async () => {
     const { fleet, secret } = await withKey({ models: ['llama-3.1-8b'] });
     expect(await status(fleet, bearer(secret), { model: 'llama-3.1-70b' })).toBe(403);
@@ -54,7 +64,7 @@ describe('keys', () => {
   });
 
   test('a key for operators is not one for inference', async () => {
-    const { fleet, secret } = await withKey({ scopes: ['operator'] });
+    const { fleet, secret } = await withKey({ scopes: ['operate'] });
     expect(await status(fleet, bearer(secret))).toBe(403);
   });
 

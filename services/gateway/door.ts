@@ -2,24 +2,15 @@
 
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { presentedKey } from '../../core/openai/headers.ts';
-import { createKeyCache } from '../../lib/auth/key-cache.ts';
-import { type ApiKey, keyPrefix } from '../../lib/auth/keys.ts';
+import type { KeyCache } from '../../lib/auth/key-cache.ts';
+import { type ApiKey, holds, keyPrefix } from '../../lib/auth/keys.ts';
 import type { HttpRequest } from '../../lib/ports/http.ts';
-import type { Ports } from '../../lib/ports/ports.ts';
-import type { GatewayConfig } from './config.ts';
 
 /** Undefined: let in without a key (open mode). @throws SwitchyardError `invalid_api_key` | `permission_denied` | `store_unavailable` */
 export type Door = (request: HttpRequest) => ApiKey | undefined | Promise<ApiKey | undefined>;
 
-export function createDoor(ports: Ports, config: GatewayConfig): Door {
-  const keys = createKeyCache({
-    store: ports.store,
-    clock: ports.clock,
-    ttlMs: config.keyTtlMs,
-    graceMs: config.keyGraceMs,
-    maxEntries: config.maxKeys,
-  });
-  const open = config.auth === 'open';
+export function createDoor(keys: KeyCache, auth: 'open' | 'keys'): Door {
+  const open = auth === 'open';
 
   return (request) => {
     const secret = presentedKey(request.headers);
@@ -33,7 +24,7 @@ export function createDoor(ports: Ports, config: GatewayConfig): Door {
 
 function checked(key: ApiKey | undefined): ApiKey {
   if (!key) throw new SwitchyardError('invalid_api_key', 'the API key is not known, or it was revoked');
-  if (!key.scopes.includes('inference')) throw new SwitchyardError('permission_denied', 'this API key is not for inference');
+  if (!holds(key, 'inference')) throw new SwitchyardError('permission_denied', 'this API key is not for inference');
   return key;
 }
 

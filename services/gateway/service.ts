@@ -1,6 +1,7 @@
 // Wires the gateway to its ports.
 
 import { isSpeaking } from '../../core/request/request-state.ts';
+import { watchKeys } from '../../lib/auth/watch-keys.ts';
 import { handOver, handOverOutcome, listRequests, queueOwnerChanged } from '../../lib/contracts.ts';
 import { every, sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -26,7 +27,8 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
   const { bus, clock, net, http, telemetry, identity } = ports;
   const meters = createMeters(telemetry);
   const recorder = createDoneRecorder(ports, config);
-  const door = createDoor(ports, config);
+  const keys = watchKeys(ports, { ttlMs: config.keyTtlMs, graceMs: config.keyGraceMs, maxEntries: config.maxKeys });
+  const door = createDoor(keys, config.auth);
   let draining = false;
 
   const links = createLinkPool({
@@ -100,7 +102,7 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
       await recorder.settled(Math.max(0, untilMs - clock.now()));
       stopGauges();
       links.close();
-      await fleet.stop();
+      await Promise.all([fleet.stop(), keys.stop()]);
       await Promise.all(subscriptions.map((subscription) => subscription.stop()));
     },
   };
