@@ -12,6 +12,7 @@ import { addFleetCommands } from './commands/fleet.ts';
 import { addKeyCommands } from './commands/keys.ts';
 import { addReplayCommand } from './commands/replay.ts';
 import { addRequestCommands } from './commands/requests.ts';
+import { addTopCommand } from './commands/top.ts';
 import { addTraceCommand } from './commands/trace.ts';
 import { printJson } from './output.ts';
 
@@ -80,6 +81,7 @@ const program = new Command('switchyard')
     `
 Examples:
   switchyard status                        what runs, what waits
+  switchyard top                           the live fleet: load, KV, moves, throughput
   switchyard requests                      live requests; the id also stands in the answer a client gets
   switchyard migrate req-4f… --to chat-2   move a running request; its client notices nothing
   switchyard drain chat-1                  empty an instance by moving its requests
@@ -113,6 +115,7 @@ function contextOf(): Context {
 
 program.commandsGroup('The fleet:');
 addFleetCommands(program, contextOf);
+addTopCommand(program, contextOf);
 program.commandsGroup('Requests:');
 addRequestCommands(program, contextOf);
 addTraceCommand(program, contextOf);
