@@ -28,9 +28,12 @@ export async function runBench(name: string, measure: (run: BenchRun) => Promise
     return;
   }
   const endings: (() => Promise<unknown> | undefined)[] = [];
-  const end = async () => {
-    for (const ending of endings.splice(0).reverse()) await ending()?.catch((thrown: unknown) => process.stderr.write(`${thrown}\n`));
+  let ended: Promise<void> | undefined;
+  const endAll = async () => {
+    for (const ending of endings.reverse()) await ending()?.catch((thrown: unknown) => process.stderr.write(`${thrown}\n`));
   };
+  // Once, whether the bench ends or is interrupted: what it measures fails when that is stopped, and must not end us first.
+  const end = () => (ended ??= endAll());
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void end().then(() => process.exit(130)));
   const say = (line: string) => process.stderr.write(`${line}\n`);
 
