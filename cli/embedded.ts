@@ -10,7 +10,7 @@ import { defaultStateFolder, type RunFile, removeRunFile, writeRunFile } from '.
 import { logPathOf, type StartSettings } from '../infra/setup/settings.ts';
 import type { Started } from '../infra/setup/start-local.ts';
 import { systemClock } from '../lib/clock/system-clock.ts';
-import { getFleet } from '../lib/contracts.ts';
+import { askFleet } from '../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../lib/ports/bus.ts';
 import { sleep } from '../lib/ports/clock.ts';
 import { admission } from '../services/admission/service.ts';
@@ -100,7 +100,7 @@ async function waitUntilReady(bus: Bus, hosted: readonly Hosted[], instances: nu
 
 async function healthyInstances(bus: Bus): Promise<number> {
   try {
-    const view = await bus.request(getFleet, [], {}, { timeoutMs: askTimeoutMs });
+    const view = await askFleet(bus, { timeoutMs: askTimeoutMs, withoutSequences: true });
     return view.instances.filter((one) => one.health === 'healthy').length;
   } catch {
     return 0;

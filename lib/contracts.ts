@@ -32,8 +32,8 @@ export const booked = topic('router.booked', m.Booking);
 
 /** Keys: pool, instance. */
 export const instanceStatus = topic('status.*.*', m.InstanceStatus);
-export const fleetChanged = topic('fleet.view', m.FleetView);
-/** Served by the publishing tracker. */
+export const fleetChanged = topic('fleet.view', m.FleetDelta);
+/** Served by the publishing tracker. The answer is one page. */
 export const getFleet = rpc('fleet.get', m.FleetQuery, m.FleetView);
 /** Served by the publishing tracker. */
 export const cordon = rpc('fleet.cordon', m.CordonCommand, m.Acknowledgement);

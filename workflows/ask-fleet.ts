@@ -1,13 +1,9 @@
-// The fleet as it is now, from the publishing tracker.
+// Instances as they are now, from the publishing tracker.
 import { SwitchyardError } from '../core/errors/switchyard-error.ts';
-import * as contracts from '../lib/contracts.ts';
+import { askInstance } from '../lib/fleet/ask-fleet.ts';
 import { sleep } from '../lib/ports/clock.ts';
 import type { Ports } from '../lib/ports/ports.ts';
 import type { FleetView, InstanceView } from '../proto/gen/messages.ts';
-
-export function askFleet(ports: Ports, timeoutMs: number): Promise<FleetView> {
-  return ports.bus.request(contracts.getFleet, [], {}, { timeoutMs });
-}
 
 export function instanceIn(view: FleetView, instanceId: string): InstanceView | undefined {
   return view.instances.find((instance) => instance.status?.instanceId === instanceId);
@@ -26,10 +22,9 @@ const betweenLooksMs = 100;
  * @throws SwitchyardError `timeout` when it does not report within `withinMs`
  */
 export async function freshSequences(ports: Ports, instanceId: string, timeoutMs: number, withinMs: number): Promise<readonly string[]> {
-  const first = await askFleet(ports, timeoutMs);
+  const first = await askInstance(ports.bus, instanceId, timeoutMs);
   const untilMs = ports.clock.now() + withinMs;
-  for (let view = first; ; view = await askFleet(ports, timeoutMs)) {
-    const instance = instanceIn(view, instanceId);
+  for (let { instance } = first; ; { instance } = await askInstance(ports.bus, instanceId, timeoutMs)) {
     if (isGone(instance)) return [];
     // Both are times of a tracker; after a change of trackers the new one has heard everybody anew.
     if (instance.receivedAtMs > first.atMs) return (instance.status?.sequences ?? []).map((sequence) => sequence.requestId);

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { changeOfView } from '../tracking/fleet-replica.ts';
 import { InFlightAccount } from './account.ts';
 import { anInstance, aSequence, aView } from './routing-fixtures.ts';
 
@@ -16,43 +17,43 @@ const booking = (requestId: string, instanceId = 'a', atMs = 0, epoch = 1) => ({
 describe('account of work in flight', () => {
   test('a booking counts until a report lists the request', () => {
     const account = new InFlightAccount(limits);
-    account.reconcile(aView([anInstance('a')]), 0);
+    account.reconcile(changeOfView(aView([anInstance('a')])), 0);
     account.book(booking('r1'));
     expect(account.correctionOf('a')).toMatchObject({ bookedRequests: 1, bookedBlocks: 10 });
-    account.reconcile(aView([anInstance('a', { sequenceNumber: 2, sequences: [aSequence('r1')] })]), 100);
+    account.reconcile(changeOfView(aView([anInstance('a', { sequenceNumber: 2, sequences: [aSequence('r1')] })])), 100);
     expect(account.correctionOf('a')).toMatchObject({ bookedRequests: 0, bookedBlocks: 0 });
   });
 
   test('a report made before the request arrived does not end its booking, one after the grace does', () => {
     const account = new InFlightAccount(limits);
     account.book(booking('r1'));
-    account.reconcile(aView([anInstance('a', { sequenceNumber: 2 })]), 1999);
+    account.reconcile(changeOfView(aView([anInstance('a', { sequenceNumber: 2 })])), 1999);
     expect(account.correctionOf('a').bookedRequests).toBe(1);
-    account.reconcile(aView([anInstance('a', { sequenceNumber: 3 })]), 2000);
+    account.reconcile(changeOfView(aView([anInstance('a', { sequenceNumber: 3 })])), 2000);
     expect(account.correctionOf('a').bookedRequests).toBe(0);
   });
 
   test('an old report seen again ends nothing: telemetry may stand still', () => {
     const account = new InFlightAccount(limits);
     const view = aView([anInstance('a')]);
-    account.reconcile(view, 0);
+    account.reconcile(changeOfView(view), 0);
     account.book(booking('r1'));
-    account.reconcile(view, 30_000);
+    account.reconcile(changeOfView(view), 30_000);
     expect(account.correctionOf('a').bookedRequests).toBe(1);
-    account.reconcile(view, 60_000);
+    account.reconcile(changeOfView(view), 60_000);
     expect(account.correctionOf('a').bookedRequests).toBe(0);
   });
 
   test('a request that is done is taken off a report that still lists it, once', () => {
     const account = new InFlightAccount(limits);
     const listing = (sequenceNumber: number) => aView([anInstance('a', { sequenceNumber, running: 1, sequences: [aSequence('r1')] })]);
-    account.reconcile(listing(1), 0);
+    account.reconcile(changeOfView(listing(1)), 0);
     account.done('r1', 10);
     account.done('r1', 11);
     expect(account.correctionOf('a')).toMatchObject({ endedRequests: 1, endedBlocks: 7 });
-    account.reconcile(listing(2), 100);
+    account.reconcile(changeOfView(listing(2)), 100);
     expect(account.correctionOf('a').endedRequests).toBe(1);
-    account.reconcile(listing(3), 2010);
+    account.reconcile(changeOfView(listing(3)), 2010);
     expect(account.correctionOf('a').endedRequests).toBe(0);
   });
 
@@ -83,9 +84,9 @@ describe('account of work in flight', () => {
   test('an instance that has left the fleet loses its bookings after the grace', () => {
     const account = new InFlightAccount(limits);
     account.book(booking('r1'));
-    account.reconcile(aView([]), 1000);
+    account.reconcile(changeOfView(aView([])), 1000);
     expect(account.size).toBe(1);
-    account.reconcile(aView([]), 3000);
+    account.reconcile(changeOfView(aView([])), 3000);
     expect(account.size).toBe(0);
   });
 
@@ -102,7 +103,8 @@ describe('account of work in flight', () => {
           const nowMs = index * 300;
           if (kind === 'book') account.book(booking(`r${id}`, at, nowMs, epoch));
           if (kind === 'done') account.done(`r${id}`, nowMs);
-          if (kind === 'report') account.reconcile(aView([anInstance(at, { sequenceNumber: index, sequences: [aSequence(`r${id}`)] })]), nowMs);
+          if (kind === 'report')
+            account.reconcile(changeOfView(aView([anInstance(at, { sequenceNumber: index, sequences: [aSequence(`r${id}`)] })])), nowMs);
           const booked = Array.from({ length: 10 }, (_, r) => account.booking(`r${r}`)).filter((entry) => entry !== undefined);
           expect(account.size).toBe(booked.length);
           expect(account.size).toBeLessThanOrEqual(5);

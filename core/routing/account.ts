@@ -4,7 +4,7 @@
 // A booking ends when a report of its instance lists the request, when a report that came later than the grace does
 // not list it (it ended, or was never opened), when the request is done, or at the latest after `bookingTtlMs`.
 // Any of those messages may be lost: another one then does it.
-import type { FleetView, InstanceStatus } from '../../proto/gen/messages.ts';
+import type { InstanceStatus, InstanceView } from '../../proto/gen/messages.ts';
 
 export interface InFlightBooking {
   readonly requestId: string;
@@ -37,6 +37,13 @@ export interface LoadCorrection {
   readonly endedBlocks: number;
 }
 
+/** What differs between two views; `whole`: `changed` is all there is. */
+export interface ViewChange {
+  readonly whole: boolean;
+  readonly changed: readonly InstanceView[];
+  readonly removed: readonly string[];
+}
+
 const noCorrection: LoadCorrection = { bookedRequests: 0, bookedBlocks: 0, bookedTokens: 0, endedRequests: 0, endedBlocks: 0 };
 
 interface InstanceAccount {
@@ -59,6 +66,8 @@ export class InFlightAccount {
   /** Requests that are done, by the time we heard of it, oldest first. Bounded like the bookings, kept for the grace. */
   readonly #ended = new Map<string, number>();
   readonly #instances = new Map<string, InstanceAccount>();
+  /** Of instances that are not in the view: those that left it, and those booked that it has not had yet. */
+  readonly #absent = new Set<InstanceAccount>();
   /** Request id to the accounts whose last report lists it: one, or two while it moves. */
   readonly #listedBy = new Map<string, InstanceAccount[]>();
   readonly #changed: (instanceId: string) => void;
@@ -115,23 +124,24 @@ export class InFlightAccount {
     if (booking) this.#drop(booking);
   }
 
-  /** Takes in a newer view. Views must come in order; a report that was seen before changes nothing. */
-  reconcile(view: FleetView, nowMs: number): void {
+  /** Takes in what a newer view changes. Views must come in order; a report that was seen before changes nothing. */
+  reconcile(change: ViewChange, nowMs: number): void {
     for (const [requestId, atMs] of this.#ended) {
       if (nowMs - atMs < this.#limits.graceMs) break;
       this.#ended.delete(requestId);
     }
-    const present = new Set<string>();
-    for (const { status } of view.instances) {
-      if (!status) continue;
-      present.add(status.instanceId);
-      this.#report(status, nowMs);
+    for (const { status } of change.changed) if (status) this.#report(status, nowMs);
+    const present = change.whole && new Set(change.changed.map(({ status }) => status?.instanceId));
+    if (present) for (const account of this.#instances.values()) if (!present.has(account.instanceId)) this.#leave(account);
+    for (const instanceId of change.removed) {
+      const account = this.#instances.get(instanceId);
+      if (account) this.#leave(account);
     }
-    for (const [instanceId, account] of this.#instances) {
-      if (present.has(instanceId)) continue;
-      this.#list(account, new Map());
+    for (const account of this.#absent) {
       this.#dropOlder(account, nowMs - this.#limits.graceMs);
-      if (account.booked.size === 0) this.#instances.delete(instanceId);
+      if (account.booked.size > 0) continue;
+      this.#absent.delete(account);
+      this.#instances.delete(account.instanceId);
     }
     for (const booking of this.#bookings.values()) {
       if (nowMs - booking.atMs < this.#limits.bookingTtlMs) break;
@@ -146,8 +156,14 @@ export class InFlightAccount {
     return { bookedRequests: booked.size, bookedBlocks, bookedTokens, endedRequests, endedBlocks };
   }
 
+  #leave(account: InstanceAccount): void {
+    this.#list(account, new Map());
+    this.#absent.add(account);
+  }
+
   #report(status: InstanceStatus, nowMs: number): void {
     const account = this.#account(status.instanceId);
+    this.#absent.delete(account);
     if (account.incarnation === status.incarnation && account.sequenceNumber === status.sequenceNumber) return;
     account.incarnation = status.incarnation;
     account.sequenceNumber = status.sequenceNumber;
@@ -216,6 +232,7 @@ export class InFlightAccount {
         endedBlocks: 0,
       };
       this.#instances.set(instanceId, account);
+      this.#absent.add(account);
     }
     return account;
   }

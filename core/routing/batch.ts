@@ -31,7 +31,7 @@ export interface BatchDecision {
  */
 export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, stageOf?: (request: RequestInfo) => Stage): BatchDecision[] {
   const { profile, nowMs, routerId } = batch;
-  const { view } = memory.fleet;
+  const view = memory.fleet.header;
   const facts: ViewFacts = { version: view?.version ?? 0, epoch: view?.epoch ?? 0, ageMs: view ? Math.max(0, nowMs - view.atMs) : 0 };
   return batch.requests.map((request, index): BatchDecision => {
     const held = heldPlace(memory, request);

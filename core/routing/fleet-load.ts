@@ -1,13 +1,19 @@
 // The fleet as decisions see it: the newest view, corrected by the account of what is in flight, as one table per pool.
+// A change of the view costs what has changed; only a pool that an instance joins or leaves gets a new table.
 import type { FleetView, InstanceView } from '../../proto/gen/messages.ts';
+import { changeOfView, type FleetChange } from '../tracking/fleet-replica.ts';
+import type { ViewHeader } from '../tracking/fleet-view.ts';
 import { type AccountLimits, InFlightAccount } from './account.ts';
 import { inputOf } from './candidate.ts';
 import { PoolTable } from './fleet-table.ts';
 
 export class FleetLoad {
   readonly account: InFlightAccount;
-  view: FleetView | undefined;
-  #pools: ReadonlyMap<string, PoolTable> = new Map();
+  /** Of the newest view; undefined before the first. */
+  header: ViewHeader | undefined;
+  readonly #pools = new Map<string, PoolTable>();
+  /** By pool and instance id, as in the newest view. */
+  readonly #instances = new Map<string, Map<string, InstanceView>>();
   /** Instance id to the table that has it. */
   readonly #homes = new Map<string, PoolTable>();
 
@@ -26,33 +32,67 @@ export class FleetLoad {
     return table && { table, row: table.rowOf(instanceId)! };
   }
 
-  /** Takes in a newer view. Views must come in order. */
+  /** Takes in a whole view. */
   takeView(view: FleetView, nowMs: number): void {
-    this.view = view;
-    this.account.reconcile(view, nowMs);
-    const byPool = new Map<string, InstanceView[]>();
-    for (const instance of view.instances) {
-      if (!instance.status) continue;
-      const { pool } = instance.status;
-      const known = byPool.get(pool);
-      if (known) known.push(instance);
-      else byPool.set(pool, [instance]);
-    }
-    const before = this.#pools;
-    this.#pools = new Map([...byPool].map(([pool, instances]) => [pool, this.#filled(before.get(pool), instances.sort(byId))]));
-    this.#homes.clear();
-    for (const table of this.#pools.values()) for (const id of table.ids) this.#homes.set(id, table);
+    this.takeChange(changeOfView(view), nowMs);
   }
 
-  /** The same table as long as the instances are the same. */
-  #filled(known: PoolTable | undefined, instances: readonly InstanceView[]): PoolTable {
-    const same = known?.size === instances.length && instances.every(({ status }, row) => status!.instanceId === known.ids[row]);
-    const table = same ? known : new PoolTable(instances.map(({ status }) => status!.instanceId));
-    for (const [row, instance] of instances.entries()) {
-      const { instanceId, address } = instance.status!;
-      table.set(row, address, inputOf(instance, this.account.correctionOf(instanceId)));
+  /** Takes in what a newer view changes. Changes must come in order. */
+  takeChange(change: FleetChange, nowMs: number): void {
+    const { trackerId, epoch, version, atMs } = change;
+    this.header = { trackerId, epoch, version, atMs };
+    this.account.reconcile(change, nowMs);
+    const anew = new Set<string>();
+    if (change.whole) this.#removeAllBut(new Set(change.changed.map(({ status }) => status?.instanceId ?? '')), anew);
+    for (const instanceId of change.removed) this.#remove(instanceId, anew);
+    for (const instance of change.changed) {
+      if (!instance.status) continue;
+      const { instanceId, pool } = instance.status;
+      const known = this.#instances.get(pool)?.get(instanceId);
+      if (!known) {
+        this.#remove(instanceId, anew);
+        anew.add(pool);
+      }
+      this.#instancesOf(pool).set(instanceId, instance);
+      const table = this.#homes.get(instanceId);
+      if (table && !anew.has(pool)) this.#fill(table, table.rowOf(instanceId)!, instance);
     }
-    return table;
+    for (const pool of anew) this.#rebuild(pool);
+  }
+
+  #removeAllBut(present: ReadonlySet<string>, anew: Set<string>): void {
+    for (const instanceId of this.#homes.keys()) if (!present.has(instanceId)) this.#remove(instanceId, anew);
+  }
+
+  #remove(instanceId: string, anew: Set<string>): void {
+    for (const [pool, instances] of this.#instances) if (instances.delete(instanceId)) anew.add(pool);
+    this.#homes.delete(instanceId);
+  }
+
+  #instancesOf(pool: string): Map<string, InstanceView> {
+    const known = this.#instances.get(pool) ?? new Map<string, InstanceView>();
+    this.#instances.set(pool, known);
+    return known;
+  }
+
+  #rebuild(pool: string): void {
+    const instances = this.#instancesOf(pool);
+    if (instances.size === 0) {
+      this.#instances.delete(pool);
+      this.#pools.delete(pool);
+      return;
+    }
+    const table = new PoolTable([...instances.keys()].sort());
+    this.#pools.set(pool, table);
+    for (const [row, instanceId] of table.ids.entries()) {
+      this.#homes.set(instanceId, table);
+      this.#fill(table, row, instances.get(instanceId)!);
+    }
+  }
+
+  #fill(table: PoolTable, row: number, instance: InstanceView): void {
+    const { instanceId, address } = instance.status!;
+    table.set(row, address, inputOf(instance, this.account.correctionOf(instanceId)));
   }
 
   #correct(instanceId: string): void {
@@ -62,7 +102,3 @@ export class FleetLoad {
 }
 
 const noInstances = new PoolTable([]);
-
-function byId(a: InstanceView, b: InstanceView): number {
-  return a.status!.instanceId < b.status!.instanceId ? -1 : 1;
-}

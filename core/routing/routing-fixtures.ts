@@ -67,7 +67,7 @@ export function aSequence(requestId: string, sequence: Partial<SequenceStatus> =
 }
 
 export function aView(instances: readonly InstanceView[], view: Partial<FleetView> = {}): FleetView {
-  return { meta: null, trackerId: 'tracker-1', epoch: 1, version: 1, atMs: 1000, instances, ...view };
+  return { meta: null, trackerId: 'tracker-1', epoch: 1, version: 1, atMs: 1000, instances, nextAfter: '', ...view };
 }
 
 export function aRequest(requestId: string, request: Partial<RequestInfo> = {}): RequestInfo {

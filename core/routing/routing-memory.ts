@@ -1,6 +1,7 @@
 // What a router knows: the fleet with what is in flight, which prefixes and sessions are probably where. Every part is
 // bounded and may lag: wrong knowledge costs balance, never safety.
 import type { FleetView, RequestInfo } from '../../proto/gen/messages.ts';
+import { changeOfView, type FleetChange } from '../tracking/fleet-replica.ts';
 import type { AccountLimits } from './account.ts';
 import { FleetLoad } from './fleet-load.ts';
 import type { PoolTable, RequestHints } from './fleet-table.ts';
@@ -47,17 +48,28 @@ export class RoutingMemory {
     this.sessions.set(placement.sessionId, placement.instanceId);
   }
 
+  /** Takes in a whole view. */
   takeView(view: FleetView, nowMs: number): void {
-    this.fleet.takeView(view, nowMs);
-    const present = new Set<string>();
-    for (const { status } of view.instances) {
+    this.takeChange(changeOfView(view), nowMs);
+  }
+
+  /** Takes in what a newer view changes. Changes must come in order. */
+  takeChange(change: FleetChange, nowMs: number): void {
+    this.fleet.takeChange(change, nowMs);
+    if (change.whole) {
+      const present = new Set(change.changed.map(({ status }) => status?.instanceId ?? ''));
+      this.prefixes.retain(present);
+      for (const instanceId of this.#incarnations.keys()) if (!present.has(instanceId)) this.#incarnations.delete(instanceId);
+    }
+    for (const instanceId of change.removed) {
+      this.prefixes.forget(instanceId);
+      this.#incarnations.delete(instanceId);
+    }
+    for (const { status } of change.changed) {
       if (!status) continue;
-      present.add(status.instanceId);
       const before = this.#incarnations.get(status.instanceId);
       if (before !== undefined && before !== status.incarnation) this.prefixes.forget(status.instanceId);
       this.#incarnations.set(status.instanceId, status.incarnation);
     }
-    this.prefixes.retain(present);
-    for (const instanceId of this.#incarnations.keys()) if (!present.has(instanceId)) this.#incarnations.delete(instanceId);
   }
 }

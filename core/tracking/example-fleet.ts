@@ -1,6 +1,7 @@
 // Example instances and sequences for tests and documentation. Every field has a plain value; name what matters.
-import type { FleetView, InstanceStatus, InstanceView, SequenceStatus } from '../../proto/gen/messages.ts';
+import type { FleetDelta, FleetView, InstanceStatus, InstanceView, SequenceStatus } from '../../proto/gen/messages.ts';
 import type { KnownInstance } from './fleet-view.ts';
+import { wholeChange } from './instance-change.ts';
 
 export const exampleNowMs = 1_700_000_000_000;
 
@@ -83,5 +84,11 @@ export function exampleInstance(
 }
 
 export function exampleView(instances: readonly KnownInstance[], version = 1): FleetView {
-  return { trackerId: 'instance-tracker-1', epoch: 1, version, atMs: exampleNowMs, instances };
+  return { trackerId: 'instance-tracker-1', epoch: 1, version, atMs: exampleNowMs, instances, nextAfter: '' };
+}
+
+/** As a tracker announces a view that needs none before it. */
+export function announced(view: Omit<FleetView, 'nextAfter'>): FleetDelta {
+  const { trackerId, epoch, version, atMs } = view;
+  return { trackerId, epoch, version, baseVersion: 0, atMs, changed: view.instances.map(wholeChange), removed: [], more: false };
 }

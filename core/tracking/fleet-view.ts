@@ -12,26 +12,22 @@ export interface ViewHeader {
   readonly atMs: number;
 }
 
+/** The instance as readers see it; undefined until it has reported. */
+export function viewOf(state: InstanceState): InstanceView | undefined {
+  const { status, health, stale, cordoned, cordonReason, receivedAtMs } = state;
+  return status && { status, health, stale, cordoned, cordonReason, receivedAtMs };
+}
+
 /** Instances that have reported at least once, sorted by id. */
 export function assembleView(header: ViewHeader, states: Iterable<InstanceState>): FleetView {
-  const instances: InstanceView[] = [];
-  for (const state of states) {
-    if (!state.status) continue;
-    const { status, health, stale, cordoned, cordonReason, receivedAtMs } = state;
-    instances.push({ status, health, stale, cordoned, cordonReason, receivedAtMs });
-  }
+  const instances = [...states].flatMap((state) => viewOf(state) ?? []);
   instances.sort((a, b) => ((a.status?.instanceId ?? '') < (b.status?.instanceId ?? '') ? -1 : 1));
-  return { ...header, instances };
+  return { ...header, instances, nextAfter: '' };
 }
 
 /** Negative: `a` is older. A later epoch beats any version. */
 export function compareViews(a: Pick<FleetView, 'epoch' | 'version'>, b: Pick<FleetView, 'epoch' | 'version'>): number {
   return a.epoch - b.epoch || a.version - b.version;
-}
-
-/** The newer of what a reader has and what it received; views may be repeated, lost and out of order. */
-export function newerView(current: FleetView | undefined, received: FleetView): FleetView {
-  return current && compareViews(received, current) <= 0 ? current : received;
 }
 
 /** An instance with its status always there. */

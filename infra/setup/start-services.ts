@@ -1,7 +1,8 @@
 // Starts every service and every agent as a process of its own and waits until all say that they are ready.
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { describeServices, getFleet } from '../../lib/contracts.ts';
+import { describeServices } from '../../lib/contracts.ts';
+import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { type ServiceName, serviceNames } from '../../lib/run/service.ts';
 import type { Instance } from './launcher.ts';
@@ -77,7 +78,7 @@ async function notReady(bus: Bus, ids: readonly string[], instances: readonly In
 
 async function healthyInstances(bus: Bus): Promise<string[]> {
   try {
-    const view = await bus.request(getFleet, [], {}, { timeoutMs: askTimeoutMs });
+    const view = await askFleet(bus, { timeoutMs: askTimeoutMs, withoutSequences: true });
     return view.instances.flatMap((one) => (one.health === 'healthy' && one.status ? [one.status.instanceId] : []));
   } catch {
     return [];

@@ -110,6 +110,11 @@ export const metrics = {
   switchyard_instances: { type: 'gauge', help: 'Instances by health.', labels: ['pool', 'health'] },
   switchyard_stale_instances: { type: 'gauge', help: 'Instances whose last status is older than the limit.', labels: ['pool'] },
   switchyard_status_reports_total: { type: 'counter', help: 'Status reports taken, by result.', labels: ['result'] },
+  switchyard_fleet_snapshots_total: {
+    type: 'counter',
+    help: 'Whole fleet views that this process asked for, page by page, because it had none, missed a difference, or heard nothing.',
+    labels: ['cause', 'result'],
+  },
   switchyard_fleet_view_version: { type: 'gauge', help: 'Version of the newest fleet view published or taken.', labels: [] },
 
   // Migration.

@@ -258,9 +258,26 @@ export interface DroppedBy {
 }
 export const DroppedBy: Codec<DroppedBy> = codec('DroppedBy', switchyard.routing.v1.DroppedBy);
 
+/** switchyard.fleet.v1.FleetDelta */
+export interface FleetDelta {
+  meta?: Meta | null;
+  trackerId: string;
+  epoch: number;
+  version: number;
+  baseVersion: number;
+  atMs: number;
+  changed: readonly InstanceChange[];
+  removed: readonly string[];
+  more: boolean;
+}
+export const FleetDelta: Codec<FleetDelta> = codec('FleetDelta', switchyard.fleet.v1.FleetDelta);
+
 /** switchyard.fleet.v1.FleetQuery */
 export interface FleetQuery {
   meta?: Meta | null;
+  after: string;
+  instanceIds: readonly string[];
+  withoutSequences: boolean;
 }
 export const FleetQuery: Codec<FleetQuery> = codec('FleetQuery', switchyard.fleet.v1.FleetQuery);
 
@@ -272,6 +289,7 @@ export interface FleetView {
   version: number;
   atMs: number;
   instances: readonly InstanceView[];
+  nextAfter: string;
 }
 export const FleetView: Codec<FleetView> = codec('FleetView', switchyard.fleet.v1.FleetView);
 
@@ -315,6 +333,19 @@ export interface Hello {
   protocol: number;
 }
 export const Hello: Codec<Hello> = codec('Hello', switchyard.engine.v1.Hello);
+
+/** switchyard.fleet.v1.InstanceChange */
+export interface InstanceChange {
+  instanceId: string;
+  whole?: InstanceView | null;
+  health: 'healthy' | 'suspect' | 'dead';
+  stale: boolean;
+  cordoned: boolean;
+  cordonReason: 'none' | 'drain' | 'scale_in' | 'operator';
+  receivedAtMs: number;
+  progress?: StatusProgress | null;
+}
+export const InstanceChange: Codec<InstanceChange> = codec('InstanceChange', switchyard.fleet.v1.InstanceChange);
 
 /** switchyard.fleet.v1.InstanceStatus */
 export interface InstanceStatus {
@@ -983,6 +1014,30 @@ export interface StartInstanceCommand {
   epoch: number;
 }
 export const StartInstanceCommand: Codec<StartInstanceCommand> = codec('StartInstanceCommand', switchyard.scaling.v1.StartInstanceCommand);
+
+/** switchyard.fleet.v1.StatusProgress */
+export interface StatusProgress {
+  sequenceNumber: number;
+  atMs: number;
+  freeBlocks: number;
+  running: number;
+  waiting: number;
+  waitingBlocks: number;
+  headBlocks: number;
+  reservedBlocks: number;
+  cachedBlocks: number;
+  stepMs: number;
+  preemptions: number;
+  tokensOut: number;
+  accepting: boolean;
+  stepModel?: StepModel | null;
+  places: readonly number[];
+  added: readonly SequenceStatus[];
+  states: readonly number[];
+  outputTokens: readonly number[];
+  blocks: readonly number[];
+}
+export const StatusProgress: Codec<StatusProgress> = codec('StatusProgress', switchyard.fleet.v1.StatusProgress);
 
 /** switchyard.engine.v1.StepFrame */
 export interface StepFrame {

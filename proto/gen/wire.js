@@ -7885,6 +7885,7 @@ export const switchyard = $root.switchyard = (() => {
                 FleetView.prototype.version = 0;
                 FleetView.prototype.atMs = 0;
                 FleetView.prototype.instances = $util.emptyArray;
+                FleetView.prototype.nextAfter = "";
 
                 FleetView.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -7906,6 +7907,8 @@ export const switchyard = $root.switchyard = (() => {
                     if (message.instances != null && message.instances.length)
                         for (let i = 0; i < message.instances.length; ++i)
                             $root.switchyard.fleet.v1.InstanceView.encode(message.instances[i], writer.uint32(50).fork(), _depth + 1).ldelim();
+                    if (message.nextAfter != null && $Object.hasOwnProperty.call(message, "nextAfter") && message.nextAfter !== "")
+                        writer.uint32(58).string(message.nextAfter);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -7989,6 +7992,15 @@ export const switchyard = $root.switchyard = (() => {
                                 message.instances.push($root.switchyard.fleet.v1.InstanceView.decode(reader, reader.size(), $undefined, _depth + 1));
                                 continue;
                             }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.nextAfter = value;
+                                else
+                                    delete message.nextAfter;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -8043,6 +8055,9 @@ export const switchyard = $root.switchyard = (() => {
                             message.instances[i] = $root.switchyard.fleet.v1.InstanceView.fromObject(object.instances[i], _depth + 1);
                         }
                     }
+                    if (object.nextAfter != null)
+                        if (typeof object.nextAfter !== "string" || object.nextAfter.length)
+                            message.nextAfter = $String(object.nextAfter);
                     return message;
                 };
 
@@ -8062,6 +8077,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.epoch = 0;
                         object.version = 0;
                         object.atMs = 0;
+                        object.nextAfter = "";
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -8078,6 +8094,8 @@ export const switchyard = $root.switchyard = (() => {
                         for (let j = 0; j < message.instances.length; ++j)
                             object.instances[j] = $root.switchyard.fleet.v1.InstanceView.toObject(message.instances[j], options, _depth + 1);
                     }
+                    if (message.nextAfter != null && $Object.hasOwnProperty.call(message, "nextAfter"))
+                        object.nextAfter = message.nextAfter;
                     return object;
                 };
 
@@ -8091,6 +8109,7 @@ export const switchyard = $root.switchyard = (() => {
             v1.FleetQuery = (function() {
 
                 const FleetQuery = function (properties) {
+                    this.instanceIds = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -8098,6 +8117,9 @@ export const switchyard = $root.switchyard = (() => {
                 };
 
                 FleetQuery.prototype.meta = null;
+                FleetQuery.prototype.after = "";
+                FleetQuery.prototype.instanceIds = $util.emptyArray;
+                FleetQuery.prototype.withoutSequences = false;
 
                 FleetQuery.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -8108,6 +8130,13 @@ export const switchyard = $root.switchyard = (() => {
                         throw $Error("max depth exceeded");
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.after != null && $Object.hasOwnProperty.call(message, "after") && message.after !== "")
+                        writer.uint32(18).string(message.after);
+                    if (message.instanceIds != null && message.instanceIds.length)
+                        for (let i = 0; i < message.instanceIds.length; ++i)
+                            writer.uint32(26).string(message.instanceIds[i]);
+                    if (message.withoutSequences != null && $Object.hasOwnProperty.call(message, "withoutSequences") && message.withoutSequences !== false)
+                        writer.uint32(32).bool(message.withoutSequences);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -8147,6 +8176,32 @@ export const switchyard = $root.switchyard = (() => {
                                 message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
                                 continue;
                             }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.after = value;
+                                else
+                                    delete message.after;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.instanceIds && message.instanceIds.length))
+                                    message.instanceIds = [];
+                                message.instanceIds.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.withoutSequences = value;
+                                else
+                                    delete message.withoutSequences;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -8179,6 +8234,19 @@ export const switchyard = $root.switchyard = (() => {
                             throw $TypeError(".switchyard.fleet.v1.FleetQuery.meta: object expected");
                         message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
                     }
+                    if (object.after != null)
+                        if (typeof object.after !== "string" || object.after.length)
+                            message.after = $String(object.after);
+                    if (object.instanceIds) {
+                        if (!$Array.isArray(object.instanceIds))
+                            throw $TypeError(".switchyard.fleet.v1.FleetQuery.instanceIds: array expected");
+                        message.instanceIds = $Array(object.instanceIds.length);
+                        for (let i = 0; i < object.instanceIds.length; ++i)
+                            message.instanceIds[i] = $String(object.instanceIds[i]);
+                    }
+                    if (object.withoutSequences != null)
+                        if (object.withoutSequences)
+                            message.withoutSequences = $Boolean(object.withoutSequences);
                     return message;
                 };
 
@@ -8190,10 +8258,24 @@ export const switchyard = $root.switchyard = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
-                    if (options.defaults)
+                    if (options.arrays || options.defaults)
+                        object.instanceIds = [];
+                    if (options.defaults) {
                         object.meta = null;
+                        object.after = "";
+                        object.withoutSequences = false;
+                    }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.after != null && $Object.hasOwnProperty.call(message, "after"))
+                        object.after = message.after;
+                    if (message.instanceIds && message.instanceIds.length) {
+                        object.instanceIds = $Array(message.instanceIds.length);
+                        for (let j = 0; j < message.instanceIds.length; ++j)
+                            object.instanceIds[j] = message.instanceIds[j];
+                    }
+                    if (message.withoutSequences != null && $Object.hasOwnProperty.call(message, "withoutSequences"))
+                        object.withoutSequences = message.withoutSequences;
                     return object;
                 };
 
@@ -8202,6 +8284,1036 @@ export const switchyard = $root.switchyard = (() => {
                 };
 
                 return FleetQuery;
+            })();
+
+            v1.StatusProgress = (function() {
+
+                const StatusProgress = function (properties) {
+                    this.places = [];
+                    this.added = [];
+                    this.states = [];
+                    this.outputTokens = [];
+                    this.blocks = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                StatusProgress.prototype.sequenceNumber = 0;
+                StatusProgress.prototype.atMs = 0;
+                StatusProgress.prototype.freeBlocks = 0;
+                StatusProgress.prototype.running = 0;
+                StatusProgress.prototype.waiting = 0;
+                StatusProgress.prototype.waitingBlocks = 0;
+                StatusProgress.prototype.headBlocks = 0;
+                StatusProgress.prototype.reservedBlocks = 0;
+                StatusProgress.prototype.cachedBlocks = 0;
+                StatusProgress.prototype.stepMs = 0;
+                StatusProgress.prototype.preemptions = 0;
+                StatusProgress.prototype.tokensOut = 0;
+                StatusProgress.prototype.accepting = false;
+                StatusProgress.prototype.stepModel = null;
+                StatusProgress.prototype.places = $util.emptyArray;
+                StatusProgress.prototype.added = $util.emptyArray;
+                StatusProgress.prototype.states = $util.emptyArray;
+                StatusProgress.prototype.outputTokens = $util.emptyArray;
+                StatusProgress.prototype.blocks = $util.emptyArray;
+
+                StatusProgress.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.sequenceNumber != null && $Object.hasOwnProperty.call(message, "sequenceNumber") && !$Object.is(message.sequenceNumber, 0))
+                        writer.uint32(9).double(message.sequenceNumber);
+                    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs") && !$Object.is(message.atMs, 0))
+                        writer.uint32(17).double(message.atMs);
+                    if (message.freeBlocks != null && $Object.hasOwnProperty.call(message, "freeBlocks") && message.freeBlocks !== 0)
+                        writer.uint32(24).uint32(message.freeBlocks);
+                    if (message.running != null && $Object.hasOwnProperty.call(message, "running") && message.running !== 0)
+                        writer.uint32(32).uint32(message.running);
+                    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting") && message.waiting !== 0)
+                        writer.uint32(40).uint32(message.waiting);
+                    if (message.waitingBlocks != null && $Object.hasOwnProperty.call(message, "waitingBlocks") && message.waitingBlocks !== 0)
+                        writer.uint32(48).uint32(message.waitingBlocks);
+                    if (message.headBlocks != null && $Object.hasOwnProperty.call(message, "headBlocks") && message.headBlocks !== 0)
+                        writer.uint32(56).uint32(message.headBlocks);
+                    if (message.reservedBlocks != null && $Object.hasOwnProperty.call(message, "reservedBlocks") && message.reservedBlocks !== 0)
+                        writer.uint32(64).uint32(message.reservedBlocks);
+                    if (message.cachedBlocks != null && $Object.hasOwnProperty.call(message, "cachedBlocks") && message.cachedBlocks !== 0)
+                        writer.uint32(72).uint32(message.cachedBlocks);
+                    if (message.stepMs != null && $Object.hasOwnProperty.call(message, "stepMs") && !$Object.is(message.stepMs, 0))
+                        writer.uint32(81).double(message.stepMs);
+                    if (message.preemptions != null && $Object.hasOwnProperty.call(message, "preemptions") && !$Object.is(message.preemptions, 0))
+                        writer.uint32(89).double(message.preemptions);
+                    if (message.tokensOut != null && $Object.hasOwnProperty.call(message, "tokensOut") && !$Object.is(message.tokensOut, 0))
+                        writer.uint32(97).double(message.tokensOut);
+                    if (message.accepting != null && $Object.hasOwnProperty.call(message, "accepting") && message.accepting !== false)
+                        writer.uint32(104).bool(message.accepting);
+                    if (message.stepModel != null && $Object.hasOwnProperty.call(message, "stepModel"))
+                        $root.switchyard.fleet.v1.StepModel.encode(message.stepModel, writer.uint32(114).fork(), _depth + 1).ldelim();
+                    if (message.places != null && message.places.length)
+                        writer.uint32(122).uint32s(message.places);
+                    if (message.added != null && message.added.length)
+                        for (let i = 0; i < message.added.length; ++i)
+                            $root.switchyard.fleet.v1.SequenceStatus.encode(message.added[i], writer.uint32(130).fork(), _depth + 1).ldelim();
+                    if (message.states != null && message.states.length)
+                        writer.uint32(138).uint32s(message.states);
+                    if (message.outputTokens != null && message.outputTokens.length)
+                        writer.uint32(146).uint32s(message.outputTokens);
+                    if (message.blocks != null && message.blocks.length)
+                        writer.uint32(154).uint32s(message.blocks);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                StatusProgress.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.fleet.v1.StatusProgress();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.sequenceNumber = value;
+                                else
+                                    delete message.sequenceNumber;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.atMs = value;
+                                else
+                                    delete message.atMs;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.freeBlocks = value;
+                                else
+                                    delete message.freeBlocks;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.running = value;
+                                else
+                                    delete message.running;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.waiting = value;
+                                else
+                                    delete message.waiting;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.waitingBlocks = value;
+                                else
+                                    delete message.waitingBlocks;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.headBlocks = value;
+                                else
+                                    delete message.headBlocks;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.reservedBlocks = value;
+                                else
+                                    delete message.reservedBlocks;
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.cachedBlocks = value;
+                                else
+                                    delete message.cachedBlocks;
+                                continue;
+                            }
+                        case 10: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.stepMs = value;
+                                else
+                                    delete message.stepMs;
+                                continue;
+                            }
+                        case 11: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.preemptions = value;
+                                else
+                                    delete message.preemptions;
+                                continue;
+                            }
+                        case 12: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.tokensOut = value;
+                                else
+                                    delete message.tokensOut;
+                                continue;
+                            }
+                        case 13: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.accepting = value;
+                                else
+                                    delete message.accepting;
+                                continue;
+                            }
+                        case 14: {
+                                if (wireType !== 2)
+                                    break;
+                                message.stepModel = $root.switchyard.fleet.v1.StepModel.decode(reader, reader.size(), $undefined, _depth + 1, message.stepModel);
+                                continue;
+                            }
+                        case 15: {
+                                if (wireType === 2) {
+                                    if (!(message.places && message.places.length))
+                                        message.places = [];
+                                    reader.uint32s(message.places);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.places && message.places.length))
+                                    message.places = [];
+                                message.places.push(reader.uint32());
+                                continue;
+                            }
+                        case 16: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.added && message.added.length))
+                                    message.added = [];
+                                message.added.push($root.switchyard.fleet.v1.SequenceStatus.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 17: {
+                                if (wireType === 2) {
+                                    if (!(message.states && message.states.length))
+                                        message.states = [];
+                                    reader.uint32s(message.states);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.states && message.states.length))
+                                    message.states = [];
+                                message.states.push(reader.uint32());
+                                continue;
+                            }
+                        case 18: {
+                                if (wireType === 2) {
+                                    if (!(message.outputTokens && message.outputTokens.length))
+                                        message.outputTokens = [];
+                                    reader.uint32s(message.outputTokens);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.outputTokens && message.outputTokens.length))
+                                    message.outputTokens = [];
+                                message.outputTokens.push(reader.uint32());
+                                continue;
+                            }
+                        case 19: {
+                                if (wireType === 2) {
+                                    if (!(message.blocks && message.blocks.length))
+                                        message.blocks = [];
+                                    reader.uint32s(message.blocks);
+                                    continue;
+                                }
+                                if (wireType !== 0)
+                                    break;
+                                if (!(message.blocks && message.blocks.length))
+                                    message.blocks = [];
+                                message.blocks.push(reader.uint32());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                StatusProgress.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.fleet.v1.StatusProgress)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.fleet.v1.StatusProgress: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.fleet.v1.StatusProgress();
+                    if (object.sequenceNumber != null)
+                        if (!$Object.is($Number(object.sequenceNumber), 0))
+                            message.sequenceNumber = $Number(object.sequenceNumber);
+                    if (object.atMs != null)
+                        if (!$Object.is($Number(object.atMs), 0))
+                            message.atMs = $Number(object.atMs);
+                    if (object.freeBlocks != null)
+                        if ($Number(object.freeBlocks) !== 0)
+                            message.freeBlocks = object.freeBlocks >>> 0;
+                    if (object.running != null)
+                        if ($Number(object.running) !== 0)
+                            message.running = object.running >>> 0;
+                    if (object.waiting != null)
+                        if ($Number(object.waiting) !== 0)
+                            message.waiting = object.waiting >>> 0;
+                    if (object.waitingBlocks != null)
+                        if ($Number(object.waitingBlocks) !== 0)
+                            message.waitingBlocks = object.waitingBlocks >>> 0;
+                    if (object.headBlocks != null)
+                        if ($Number(object.headBlocks) !== 0)
+                            message.headBlocks = object.headBlocks >>> 0;
+                    if (object.reservedBlocks != null)
+                        if ($Number(object.reservedBlocks) !== 0)
+                            message.reservedBlocks = object.reservedBlocks >>> 0;
+                    if (object.cachedBlocks != null)
+                        if ($Number(object.cachedBlocks) !== 0)
+                            message.cachedBlocks = object.cachedBlocks >>> 0;
+                    if (object.stepMs != null)
+                        if (!$Object.is($Number(object.stepMs), 0))
+                            message.stepMs = $Number(object.stepMs);
+                    if (object.preemptions != null)
+                        if (!$Object.is($Number(object.preemptions), 0))
+                            message.preemptions = $Number(object.preemptions);
+                    if (object.tokensOut != null)
+                        if (!$Object.is($Number(object.tokensOut), 0))
+                            message.tokensOut = $Number(object.tokensOut);
+                    if (object.accepting != null)
+                        if (object.accepting)
+                            message.accepting = $Boolean(object.accepting);
+                    if (object.stepModel != null) {
+                        if (!$util.isObject(object.stepModel))
+                            throw $TypeError(".switchyard.fleet.v1.StatusProgress.stepModel: object expected");
+                        message.stepModel = $root.switchyard.fleet.v1.StepModel.fromObject(object.stepModel, _depth + 1);
+                    }
+                    if (object.places) {
+                        if (!$Array.isArray(object.places))
+                            throw $TypeError(".switchyard.fleet.v1.StatusProgress.places: array expected");
+                        message.places = $Array(object.places.length);
+                        for (let i = 0; i < object.places.length; ++i)
+                            message.places[i] = object.places[i] >>> 0;
+                    }
+                    if (object.added) {
+                        if (!$Array.isArray(object.added))
+                            throw $TypeError(".switchyard.fleet.v1.StatusProgress.added: array expected");
+                        message.added = $Array(object.added.length);
+                        for (let i = 0; i < object.added.length; ++i) {
+                            if (!$util.isObject(object.added[i]))
+                                throw $TypeError(".switchyard.fleet.v1.StatusProgress.added: object expected");
+                            message.added[i] = $root.switchyard.fleet.v1.SequenceStatus.fromObject(object.added[i], _depth + 1);
+                        }
+                    }
+                    if (object.states) {
+                        if (!$Array.isArray(object.states))
+                            throw $TypeError(".switchyard.fleet.v1.StatusProgress.states: array expected");
+                        message.states = $Array(object.states.length);
+                        for (let i = 0; i < object.states.length; ++i)
+                            message.states[i] = object.states[i] >>> 0;
+                    }
+                    if (object.outputTokens) {
+                        if (!$Array.isArray(object.outputTokens))
+                            throw $TypeError(".switchyard.fleet.v1.StatusProgress.outputTokens: array expected");
+                        message.outputTokens = $Array(object.outputTokens.length);
+                        for (let i = 0; i < object.outputTokens.length; ++i)
+                            message.outputTokens[i] = object.outputTokens[i] >>> 0;
+                    }
+                    if (object.blocks) {
+                        if (!$Array.isArray(object.blocks))
+                            throw $TypeError(".switchyard.fleet.v1.StatusProgress.blocks: array expected");
+                        message.blocks = $Array(object.blocks.length);
+                        for (let i = 0; i < object.blocks.length; ++i)
+                            message.blocks[i] = object.blocks[i] >>> 0;
+                    }
+                    return message;
+                };
+
+                StatusProgress.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.places = [];
+                        object.added = [];
+                        object.states = [];
+                        object.outputTokens = [];
+                        object.blocks = [];
+                    }
+                    if (options.defaults) {
+                        object.sequenceNumber = 0;
+                        object.atMs = 0;
+                        object.freeBlocks = 0;
+                        object.running = 0;
+                        object.waiting = 0;
+                        object.waitingBlocks = 0;
+                        object.headBlocks = 0;
+                        object.reservedBlocks = 0;
+                        object.cachedBlocks = 0;
+                        object.stepMs = 0;
+                        object.preemptions = 0;
+                        object.tokensOut = 0;
+                        object.accepting = false;
+                        object.stepModel = null;
+                    }
+                    if (message.sequenceNumber != null && $Object.hasOwnProperty.call(message, "sequenceNumber"))
+                        object.sequenceNumber = options.json && !$isFinite(message.sequenceNumber) ? $String(message.sequenceNumber) : message.sequenceNumber;
+                    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs"))
+                        object.atMs = options.json && !$isFinite(message.atMs) ? $String(message.atMs) : message.atMs;
+                    if (message.freeBlocks != null && $Object.hasOwnProperty.call(message, "freeBlocks"))
+                        object.freeBlocks = message.freeBlocks;
+                    if (message.running != null && $Object.hasOwnProperty.call(message, "running"))
+                        object.running = message.running;
+                    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
+                        object.waiting = message.waiting;
+                    if (message.waitingBlocks != null && $Object.hasOwnProperty.call(message, "waitingBlocks"))
+                        object.waitingBlocks = message.waitingBlocks;
+                    if (message.headBlocks != null && $Object.hasOwnProperty.call(message, "headBlocks"))
+                        object.headBlocks = message.headBlocks;
+                    if (message.reservedBlocks != null && $Object.hasOwnProperty.call(message, "reservedBlocks"))
+                        object.reservedBlocks = message.reservedBlocks;
+                    if (message.cachedBlocks != null && $Object.hasOwnProperty.call(message, "cachedBlocks"))
+                        object.cachedBlocks = message.cachedBlocks;
+                    if (message.stepMs != null && $Object.hasOwnProperty.call(message, "stepMs"))
+                        object.stepMs = options.json && !$isFinite(message.stepMs) ? $String(message.stepMs) : message.stepMs;
+                    if (message.preemptions != null && $Object.hasOwnProperty.call(message, "preemptions"))
+                        object.preemptions = options.json && !$isFinite(message.preemptions) ? $String(message.preemptions) : message.preemptions;
+                    if (message.tokensOut != null && $Object.hasOwnProperty.call(message, "tokensOut"))
+                        object.tokensOut = options.json && !$isFinite(message.tokensOut) ? $String(message.tokensOut) : message.tokensOut;
+                    if (message.accepting != null && $Object.hasOwnProperty.call(message, "accepting"))
+                        object.accepting = message.accepting;
+                    if (message.stepModel != null && $Object.hasOwnProperty.call(message, "stepModel"))
+                        object.stepModel = $root.switchyard.fleet.v1.StepModel.toObject(message.stepModel, options, _depth + 1);
+                    if (message.places && message.places.length) {
+                        object.places = $Array(message.places.length);
+                        for (let j = 0; j < message.places.length; ++j)
+                            object.places[j] = message.places[j];
+                    }
+                    if (message.added && message.added.length) {
+                        object.added = $Array(message.added.length);
+                        for (let j = 0; j < message.added.length; ++j)
+                            object.added[j] = $root.switchyard.fleet.v1.SequenceStatus.toObject(message.added[j], options, _depth + 1);
+                    }
+                    if (message.states && message.states.length) {
+                        object.states = $Array(message.states.length);
+                        for (let j = 0; j < message.states.length; ++j)
+                            object.states[j] = message.states[j];
+                    }
+                    if (message.outputTokens && message.outputTokens.length) {
+                        object.outputTokens = $Array(message.outputTokens.length);
+                        for (let j = 0; j < message.outputTokens.length; ++j)
+                            object.outputTokens[j] = message.outputTokens[j];
+                    }
+                    if (message.blocks && message.blocks.length) {
+                        object.blocks = $Array(message.blocks.length);
+                        for (let j = 0; j < message.blocks.length; ++j)
+                            object.blocks[j] = message.blocks[j];
+                    }
+                    return object;
+                };
+
+                StatusProgress.prototype.toJSON = function() {
+                    return StatusProgress.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return StatusProgress;
+            })();
+
+            v1.InstanceChange = (function() {
+
+                const InstanceChange = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                InstanceChange.prototype.instanceId = "";
+                InstanceChange.prototype.whole = null;
+                InstanceChange.prototype.health = "";
+                InstanceChange.prototype.stale = false;
+                InstanceChange.prototype.cordoned = false;
+                InstanceChange.prototype.cordonReason = "";
+                InstanceChange.prototype.receivedAtMs = 0;
+                InstanceChange.prototype.progress = null;
+
+                InstanceChange.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.instanceId != null && $Object.hasOwnProperty.call(message, "instanceId") && message.instanceId !== "")
+                        writer.uint32(10).string(message.instanceId);
+                    if (message.whole != null && $Object.hasOwnProperty.call(message, "whole"))
+                        $root.switchyard.fleet.v1.InstanceView.encode(message.whole, writer.uint32(18).fork(), _depth + 1).ldelim();
+                    if (message.health != null && $Object.hasOwnProperty.call(message, "health") && message.health !== "")
+                        writer.uint32(26).string(message.health);
+                    if (message.stale != null && $Object.hasOwnProperty.call(message, "stale") && message.stale !== false)
+                        writer.uint32(32).bool(message.stale);
+                    if (message.cordoned != null && $Object.hasOwnProperty.call(message, "cordoned") && message.cordoned !== false)
+                        writer.uint32(40).bool(message.cordoned);
+                    if (message.cordonReason != null && $Object.hasOwnProperty.call(message, "cordonReason") && message.cordonReason !== "")
+                        writer.uint32(50).string(message.cordonReason);
+                    if (message.receivedAtMs != null && $Object.hasOwnProperty.call(message, "receivedAtMs") && !$Object.is(message.receivedAtMs, 0))
+                        writer.uint32(57).double(message.receivedAtMs);
+                    if (message.progress != null && $Object.hasOwnProperty.call(message, "progress"))
+                        $root.switchyard.fleet.v1.StatusProgress.encode(message.progress, writer.uint32(66).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                InstanceChange.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.fleet.v1.InstanceChange();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.instanceId = value;
+                                else
+                                    delete message.instanceId;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                message.whole = $root.switchyard.fleet.v1.InstanceView.decode(reader, reader.size(), $undefined, _depth + 1, message.whole);
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.health = value;
+                                else
+                                    delete message.health;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.stale = value;
+                                else
+                                    delete message.stale;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.cordoned = value;
+                                else
+                                    delete message.cordoned;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.cordonReason = value;
+                                else
+                                    delete message.cordonReason;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.receivedAtMs = value;
+                                else
+                                    delete message.receivedAtMs;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 2)
+                                    break;
+                                message.progress = $root.switchyard.fleet.v1.StatusProgress.decode(reader, reader.size(), $undefined, _depth + 1, message.progress);
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                InstanceChange.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.fleet.v1.InstanceChange)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.fleet.v1.InstanceChange: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.fleet.v1.InstanceChange();
+                    if (object.instanceId != null)
+                        if (typeof object.instanceId !== "string" || object.instanceId.length)
+                            message.instanceId = $String(object.instanceId);
+                    if (object.whole != null) {
+                        if (!$util.isObject(object.whole))
+                            throw $TypeError(".switchyard.fleet.v1.InstanceChange.whole: object expected");
+                        message.whole = $root.switchyard.fleet.v1.InstanceView.fromObject(object.whole, _depth + 1);
+                    }
+                    if (object.health != null)
+                        if (typeof object.health !== "string" || object.health.length)
+                            message.health = $String(object.health);
+                    if (object.stale != null)
+                        if (object.stale)
+                            message.stale = $Boolean(object.stale);
+                    if (object.cordoned != null)
+                        if (object.cordoned)
+                            message.cordoned = $Boolean(object.cordoned);
+                    if (object.cordonReason != null)
+                        if (typeof object.cordonReason !== "string" || object.cordonReason.length)
+                            message.cordonReason = $String(object.cordonReason);
+                    if (object.receivedAtMs != null)
+                        if (!$Object.is($Number(object.receivedAtMs), 0))
+                            message.receivedAtMs = $Number(object.receivedAtMs);
+                    if (object.progress != null) {
+                        if (!$util.isObject(object.progress))
+                            throw $TypeError(".switchyard.fleet.v1.InstanceChange.progress: object expected");
+                        message.progress = $root.switchyard.fleet.v1.StatusProgress.fromObject(object.progress, _depth + 1);
+                    }
+                    return message;
+                };
+
+                InstanceChange.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.instanceId = "";
+                        object.whole = null;
+                        object.health = "";
+                        object.stale = false;
+                        object.cordoned = false;
+                        object.cordonReason = "";
+                        object.receivedAtMs = 0;
+                        object.progress = null;
+                    }
+                    if (message.instanceId != null && $Object.hasOwnProperty.call(message, "instanceId"))
+                        object.instanceId = message.instanceId;
+                    if (message.whole != null && $Object.hasOwnProperty.call(message, "whole"))
+                        object.whole = $root.switchyard.fleet.v1.InstanceView.toObject(message.whole, options, _depth + 1);
+                    if (message.health != null && $Object.hasOwnProperty.call(message, "health"))
+                        object.health = message.health;
+                    if (message.stale != null && $Object.hasOwnProperty.call(message, "stale"))
+                        object.stale = message.stale;
+                    if (message.cordoned != null && $Object.hasOwnProperty.call(message, "cordoned"))
+                        object.cordoned = message.cordoned;
+                    if (message.cordonReason != null && $Object.hasOwnProperty.call(message, "cordonReason"))
+                        object.cordonReason = message.cordonReason;
+                    if (message.receivedAtMs != null && $Object.hasOwnProperty.call(message, "receivedAtMs"))
+                        object.receivedAtMs = options.json && !$isFinite(message.receivedAtMs) ? $String(message.receivedAtMs) : message.receivedAtMs;
+                    if (message.progress != null && $Object.hasOwnProperty.call(message, "progress"))
+                        object.progress = $root.switchyard.fleet.v1.StatusProgress.toObject(message.progress, options, _depth + 1);
+                    return object;
+                };
+
+                InstanceChange.prototype.toJSON = function() {
+                    return InstanceChange.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return InstanceChange;
+            })();
+
+            v1.FleetDelta = (function() {
+
+                const FleetDelta = function (properties) {
+                    this.changed = [];
+                    this.removed = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                FleetDelta.prototype.meta = null;
+                FleetDelta.prototype.trackerId = "";
+                FleetDelta.prototype.epoch = 0;
+                FleetDelta.prototype.version = 0;
+                FleetDelta.prototype.baseVersion = 0;
+                FleetDelta.prototype.atMs = 0;
+                FleetDelta.prototype.changed = $util.emptyArray;
+                FleetDelta.prototype.removed = $util.emptyArray;
+                FleetDelta.prototype.more = false;
+
+                FleetDelta.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.trackerId != null && $Object.hasOwnProperty.call(message, "trackerId") && message.trackerId !== "")
+                        writer.uint32(18).string(message.trackerId);
+                    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch") && message.epoch !== 0)
+                        writer.uint32(24).uint32(message.epoch);
+                    if (message.version != null && $Object.hasOwnProperty.call(message, "version") && !$Object.is(message.version, 0))
+                        writer.uint32(33).double(message.version);
+                    if (message.baseVersion != null && $Object.hasOwnProperty.call(message, "baseVersion") && !$Object.is(message.baseVersion, 0))
+                        writer.uint32(41).double(message.baseVersion);
+                    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs") && !$Object.is(message.atMs, 0))
+                        writer.uint32(49).double(message.atMs);
+                    if (message.changed != null && message.changed.length)
+                        for (let i = 0; i < message.changed.length; ++i)
+                            $root.switchyard.fleet.v1.InstanceChange.encode(message.changed[i], writer.uint32(58).fork(), _depth + 1).ldelim();
+                    if (message.removed != null && message.removed.length)
+                        for (let i = 0; i < message.removed.length; ++i)
+                            writer.uint32(66).string(message.removed[i]);
+                    if (message.more != null && $Object.hasOwnProperty.call(message, "more") && message.more !== false)
+                        writer.uint32(72).bool(message.more);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                FleetDelta.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.fleet.v1.FleetDelta();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.trackerId = value;
+                                else
+                                    delete message.trackerId;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.epoch = value;
+                                else
+                                    delete message.epoch;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.version = value;
+                                else
+                                    delete message.version;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.baseVersion = value;
+                                else
+                                    delete message.baseVersion;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 1)
+                                    break;
+                                if (!$Object.is(value = reader.double(), 0))
+                                    message.atMs = value;
+                                else
+                                    delete message.atMs;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.changed && message.changed.length))
+                                    message.changed = [];
+                                message.changed.push($root.switchyard.fleet.v1.InstanceChange.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.removed && message.removed.length))
+                                    message.removed = [];
+                                message.removed.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.more = value;
+                                else
+                                    delete message.more;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                FleetDelta.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.fleet.v1.FleetDelta)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.fleet.v1.FleetDelta: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.fleet.v1.FleetDelta();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.fleet.v1.FleetDelta.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.trackerId != null)
+                        if (typeof object.trackerId !== "string" || object.trackerId.length)
+                            message.trackerId = $String(object.trackerId);
+                    if (object.epoch != null)
+                        if ($Number(object.epoch) !== 0)
+                            message.epoch = object.epoch >>> 0;
+                    if (object.version != null)
+                        if (!$Object.is($Number(object.version), 0))
+                            message.version = $Number(object.version);
+                    if (object.baseVersion != null)
+                        if (!$Object.is($Number(object.baseVersion), 0))
+                            message.baseVersion = $Number(object.baseVersion);
+                    if (object.atMs != null)
+                        if (!$Object.is($Number(object.atMs), 0))
+                            message.atMs = $Number(object.atMs);
+                    if (object.changed) {
+                        if (!$Array.isArray(object.changed))
+                            throw $TypeError(".switchyard.fleet.v1.FleetDelta.changed: array expected");
+                        message.changed = $Array(object.changed.length);
+                        for (let i = 0; i < object.changed.length; ++i) {
+                            if (!$util.isObject(object.changed[i]))
+                                throw $TypeError(".switchyard.fleet.v1.FleetDelta.changed: object expected");
+                            message.changed[i] = $root.switchyard.fleet.v1.InstanceChange.fromObject(object.changed[i], _depth + 1);
+                        }
+                    }
+                    if (object.removed) {
+                        if (!$Array.isArray(object.removed))
+                            throw $TypeError(".switchyard.fleet.v1.FleetDelta.removed: array expected");
+                        message.removed = $Array(object.removed.length);
+                        for (let i = 0; i < object.removed.length; ++i)
+                            message.removed[i] = $String(object.removed[i]);
+                    }
+                    if (object.more != null)
+                        if (object.more)
+                            message.more = $Boolean(object.more);
+                    return message;
+                };
+
+                FleetDelta.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.changed = [];
+                        object.removed = [];
+                    }
+                    if (options.defaults) {
+                        object.meta = null;
+                        object.trackerId = "";
+                        object.epoch = 0;
+                        object.version = 0;
+                        object.baseVersion = 0;
+                        object.atMs = 0;
+                        object.more = false;
+                    }
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.trackerId != null && $Object.hasOwnProperty.call(message, "trackerId"))
+                        object.trackerId = message.trackerId;
+                    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch"))
+                        object.epoch = message.epoch;
+                    if (message.version != null && $Object.hasOwnProperty.call(message, "version"))
+                        object.version = options.json && !$isFinite(message.version) ? $String(message.version) : message.version;
+                    if (message.baseVersion != null && $Object.hasOwnProperty.call(message, "baseVersion"))
+                        object.baseVersion = options.json && !$isFinite(message.baseVersion) ? $String(message.baseVersion) : message.baseVersion;
+                    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs"))
+                        object.atMs = options.json && !$isFinite(message.atMs) ? $String(message.atMs) : message.atMs;
+                    if (message.changed && message.changed.length) {
+                        object.changed = $Array(message.changed.length);
+                        for (let j = 0; j < message.changed.length; ++j)
+                            object.changed[j] = $root.switchyard.fleet.v1.InstanceChange.toObject(message.changed[j], options, _depth + 1);
+                    }
+                    if (message.removed && message.removed.length) {
+                        object.removed = $Array(message.removed.length);
+                        for (let j = 0; j < message.removed.length; ++j)
+                            object.removed[j] = message.removed[j];
+                    }
+                    if (message.more != null && $Object.hasOwnProperty.call(message, "more"))
+                        object.more = message.more;
+                    return object;
+                };
+
+                FleetDelta.prototype.toJSON = function() {
+                    return FleetDelta.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return FleetDelta;
             })();
 
             v1.CordonCommand = (function() {

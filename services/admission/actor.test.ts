@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { anInstance, aRequest, aView } from '../../core/routing/routing-fixtures.ts';
+import { changeOfView } from '../../core/tracking/fleet-replica.ts';
 import type { RequestInfo } from '../../proto/gen/messages.ts';
 import { queueActor } from './actor.ts';
 import { admissionSchema } from './config.ts';
@@ -107,7 +108,10 @@ class Play {
         this.send({ type: 'lost' });
         break;
       case 'view':
-        this.send({ type: 'view', view: aView([anInstance('a', { maxRunning: 3, sequenceNumber: ++this.#version })], { version: this.#version }) });
+        this.send({
+          type: 'fleet',
+          change: changeOfView(aView([anInstance('a', { maxRunning: 3, sequenceNumber: ++this.#version })], { version: this.#version })),
+        });
         break;
       case 'pass':
         this.pass(1_500);
@@ -194,7 +198,7 @@ describe('an owner', () => {
   test('lets requests in however many run, and remembers the assignments made last', () => {
     const play = new Play();
     play.make({ kind: 'gained' });
-    play.send({ type: 'view', view: aView([anInstance('a', { maxRunning: 1_000, totalBlocks: 9_000, freeBlocks: 9_000 })]) });
+    play.send({ type: 'fleet', change: changeOfView(aView([anInstance('a', { maxRunning: 1_000, totalBlocks: 9_000, freeBlocks: 9_000 })])) });
     play.pass(config.regatherMs);
     for (let index = 0; index < 40; index++) {
       ask(play, `r${index}`);

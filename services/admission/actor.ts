@@ -82,8 +82,8 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
     case 'done':
       done(turn, message.requestId);
       break;
-    case 'view':
-      state.fleet.takeView(message.view, nowMs);
+    case 'fleet':
+      state.fleet.takeChange(message.change, nowMs);
       state.queue.allReady();
       break;
     case 'booked':

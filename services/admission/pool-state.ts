@@ -8,17 +8,8 @@ import type { Code } from '../../core/errors/codes.ts';
 import type { InFlightBooking } from '../../core/routing/account.ts';
 import type { FleetLoad } from '../../core/routing/fleet-load.ts';
 import type { PoolTable } from '../../core/routing/fleet-table.ts';
-import type {
-  AdmitReply,
-  Assignment,
-  FleetView,
-  LimitState,
-  QueuedClass,
-  QueueStatus,
-  Refusal,
-  RequestInfo,
-  RouteResult,
-} from '../../proto/gen/messages.ts';
+import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
+import type { AdmitReply, Assignment, LimitState, QueuedClass, QueueStatus, Refusal, RequestInfo, RouteResult } from '../../proto/gen/messages.ts';
 import type { AdmissionConfig } from './config.ts';
 
 export interface Entry {
@@ -72,8 +63,8 @@ export type PoolMessage =
   /** Somebody announced that it owns the queue. */
   | { readonly type: 'owner'; readonly epoch: number }
   | { readonly type: 'configure'; readonly config: AdmissionConfig }
-  /** The fleet, or the pool's part of it. */
-  | { readonly type: 'view'; readonly view: FleetView }
+  /** The pool's part of the fleet. */
+  | { readonly type: 'fleet'; readonly change: FleetChange }
   /** A router has placed a request, for whichever owner. */
   | { readonly type: 'booked'; readonly booking: InFlightBooking }
   | { readonly type: 'ask'; readonly ask: number; readonly request: RequestInfo; readonly answerByMs: number }

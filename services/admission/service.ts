@@ -2,6 +2,7 @@
 // the lease serves the pool's subject.
 import { sloClasses } from '../../core/admission/slo.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { changeOfPool, changeOfView, type FleetChange } from '../../core/tracking/fleet-replica.ts';
 import { hostActors } from '../../lib/actor/host.ts';
 import { keepOwning, leaseOwner, type Ownership } from '../../lib/actor/ownership.ts';
 import { admit, booked, leaveQueue, queueOwnerChanged, requestDone } from '../../lib/contracts.ts';
@@ -10,7 +11,7 @@ import type { MessageContext, Subscription } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Span } from '../../lib/ports/telemetry.ts';
 import type { Running, Service } from '../../lib/run/service.ts';
-import type { AdmitReply, AdmitRequest, FleetView, RequestInfo } from '../../proto/gen/messages.ts';
+import type { AdmitReply, AdmitRequest, RequestInfo } from '../../proto/gen/messages.ts';
 import { queueActor } from './actor.ts';
 import { type AdmissionConfig, admissionSchema } from './config.ts';
 import { type EffectContext, type PendingAnswer, perform } from './effects.ts';
@@ -123,7 +124,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     }
     tell(pool, { type: 'configure', config: current });
     const view = watch.view();
-    if (view) tell(pool, { type: 'view', view });
+    if (view) tell(pool, { type: 'fleet', change: changeOfPool(changeOfView(view), pool) });
     void ownerships[pools.indexOf(pool)]?.startOver();
   }
 
@@ -133,18 +134,15 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     void subscription?.stop();
   }
 
-  function viewChanged(view: FleetView): void {
-    for (const pool of pools) {
-      const instances = view.instances.filter(({ status }) => status?.pool === pool);
-      tell(pool, { type: 'view', view: { ...view, instances } });
-    }
+  function fleetTold(change: FleetChange): void {
+    for (const pool of pools) tell(pool, { type: 'fleet', change: changeOfPool(change, pool) });
   }
 
   function forPool(pool: string, message: PoolMessage): void {
     if (known.has(pool)) tell(pool, message);
   }
 
-  const watch = watchFleet({ bus, clock, telemetry, changed: viewChanged });
+  const watch = watchFleet({ ...ports, changed: fleetTold });
   const subscriptions = [
     bus.subscribe(leaveQueue, ['*'], ({ pool, requestId }) => forPool(pool, { type: 'leave', requestId })),
     bus.subscribe(requestDone, ['*'], ({ pool, requestId }) => forPool(pool, { type: 'done', requestId })),

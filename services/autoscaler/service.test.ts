@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { exampleServer } from '../../core/scaling/example-pool.ts';
-import { exampleView } from '../../core/tracking/example-fleet.ts';
+import { announced, exampleView } from '../../core/tracking/example-fleet.ts';
 import type { KnownInstance } from '../../core/tracking/fleet-view.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
@@ -42,7 +42,7 @@ beforeEach(() => {
   let version = 0;
   every(world.clock, 200, () => {
     const received = instances.map((instance) => ({ ...instance, receivedAtMs: world.clock.now() }));
-    if (trackerLives) tracker.publish(contracts.fleetChanged, [], exampleView(received, ++version));
+    if (trackerLives) tracker.publish(contracts.fleetChanged, [], announced(exampleView(received, ++version)));
   });
   const admission = world.ports('admission-1').bus;
   every(world.clock, 1_000, () => {

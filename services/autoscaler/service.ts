@@ -36,7 +36,7 @@ async function start(config: AutoscalerConfig, ports: Ports): Promise<Running<Au
   const effects = createEffects(ports);
   let settings = settingsOf(config);
   const host = hostActors({ actor: poolActor(settings), clock, telemetry, perform });
-  const fleet = watchFleet({ bus, clock, telemetry, changed: () => {} });
+  const fleet = watchFleet(ports);
   const owner = leaseOwner(ports);
   const ownerships = new Map<string, Ownership>();
   const services = new Map<string, Subscription[]>();

@@ -2,10 +2,11 @@
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { type ApiKey, createKey, type KeyScope, listKeys, readKey, revokeKey, rootName } from '../../lib/auth/keys.ts';
 import * as contracts from '../../lib/contracts.ts';
+import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type * as operator from '../../lib/operator/types.ts';
 import { stoppedOnPurpose } from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
-import { DecisionRecord, type FleetView, type Refusal } from '../../proto/gen/messages.ts';
+import { DecisionRecord, type Refusal } from '../../proto/gen/messages.ts';
 import { type Operator, operatorNamePattern } from './access.ts';
 import type { ConsoleConfig } from './config.ts';
 import { auditRow, instanceRow, requestRow, scrapeTarget, serviceRow, spanRow } from './rows.ts';
@@ -56,12 +57,8 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return infos.sort((a, b) => (a.id < b.id ? -1 : 1)).flatMap((info) => scrapeTarget(info) ?? []);
   }
 
-  async function fleet(): Promise<FleetView> {
-    return await bus.request(contracts.getFleet, [], {}, ask);
-  }
-
   async function instances(): Promise<operator.InstanceRow[]> {
-    const view = await fleet();
+    const view = await askFleet(bus, { ...ask, withoutSequences: true });
     return view.instances.flatMap((instance) => instanceRow(instance, clock.now()) ?? []);
   }
 

@@ -1,7 +1,7 @@
 // What the gateway knows of the fleet: which instances are dead, what an instance can restore, whether any is healthy.
+import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
-import type { FleetView } from '../../proto/gen/messages.ts';
 
 export interface Fleet {
   /** What the instance declares; nothing for an unknown one. */
@@ -13,26 +13,35 @@ export interface Fleet {
 
 /** `dead` is called with the dead instances of every new view that has some. */
 export function createFleet(ports: Ports, dead: (instanceIds: ReadonlySet<string>) => void): Fleet {
-  let capabilities = new Map<string, readonly string[]>();
-  let anyHealthy = false;
+  /** As many as there are instances. */
+  const capabilities = new Map<string, readonly string[]>();
+  const healthy = new Set<string>();
+  const deadOnes = new Set<string>();
 
-  function changed(view: FleetView): void {
-    const deadOnes = new Set<string>();
-    capabilities = new Map();
-    anyHealthy = false;
-    for (const { status, health, cordoned } of view.instances) {
+  function mark(set: Set<string>, instanceId: string, belongs: boolean): void {
+    if (belongs) set.add(instanceId);
+    else set.delete(instanceId);
+  }
+
+  function changed(change: FleetChange): void {
+    for (const { status, health, cordoned } of change.changed) {
       if (!status) continue;
       capabilities.set(status.instanceId, status.capabilities);
-      if (health === 'healthy' && !cordoned) anyHealthy = true;
-      if (health === 'dead') deadOnes.add(status.instanceId);
+      mark(healthy, status.instanceId, health === 'healthy' && !cordoned);
+      mark(deadOnes, status.instanceId, health === 'dead');
+    }
+    for (const instanceId of change.removed) {
+      capabilities.delete(instanceId);
+      healthy.delete(instanceId);
+      deadOnes.delete(instanceId);
     }
     if (deadOnes.size > 0) dead(deadOnes);
   }
 
-  const watch = watchFleet({ bus: ports.bus, clock: ports.clock, telemetry: ports.telemetry, changed });
+  const watch = watchFleet({ ...ports, changed });
   return {
     capabilities: (instanceId) => capabilities.get(instanceId) ?? [],
-    anyHealthy: () => anyHealthy,
+    anyHealthy: () => healthy.size > 0,
     stop: () => watch.stop(),
   };
 }

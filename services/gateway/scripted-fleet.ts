@@ -1,5 +1,5 @@
 // For the gateway's tests: a gateway in a memory world, with agents and an admission that say what the test tells them.
-import { exampleStatus } from '../../core/tracking/example-fleet.ts';
+import { announced, exampleStatus } from '../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { MemoryFetchOptions, MemoryReply } from '../../lib/http/memory-http.ts';
@@ -143,20 +143,24 @@ export class ScriptedFleet {
 
   /** Tells everybody the state of the fleet; instances are healthy unless they are named. */
   publishFleet(health: Record<string, 'healthy' | 'suspect' | 'dead'> = {}, capabilities: string[] = []): void {
-    this.world.ports('instance-tracker-1').bus.publish(contracts.fleetChanged, [], {
-      trackerId: 'instance-tracker-1',
-      epoch: 1,
-      version: ++this.#version,
-      atMs: this.world.clock.now(),
-      instances: this.agents.map((agent) => ({
-        status: exampleStatus({ instanceId: agent.name, address: agent.address, capabilities }),
-        health: health[agent.name] ?? 'healthy',
-        stale: false,
-        cordoned: false,
-        cordonReason: 'none',
-        receivedAtMs: this.world.clock.now(),
-      })),
-    });
+    this.world.ports('instance-tracker-1').bus.publish(
+      contracts.fleetChanged,
+      [],
+      announced({
+        trackerId: 'instance-tracker-1',
+        epoch: 1,
+        version: ++this.#version,
+        atMs: this.world.clock.now(),
+        instances: this.agents.map((agent) => ({
+          status: exampleStatus({ instanceId: agent.name, address: agent.address, capabilities }),
+          health: health[agent.name] ?? 'healthy',
+          stale: false,
+          cordoned: false,
+          cordonReason: 'none',
+          receivedAtMs: this.world.clock.now(),
+        })),
+      }),
+    );
   }
 
   post(body: object | string | Uint8Array, options: MemoryFetchOptions & { path?: string } = {}): Client {

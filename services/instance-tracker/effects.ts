@@ -2,7 +2,7 @@
 import type { CordonReason, InstanceState } from '../../core/tracking/instance-state.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
-import { FleetView } from '../../proto/gen/messages.ts';
+import { type FleetDelta, FleetView } from '../../proto/gen/messages.ts';
 
 export const viewName = 'fleet/view';
 const cordonPrefix = 'fleet/cordon/';
@@ -20,9 +20,11 @@ export function createEffects(ports: Ports) {
   const decoder = new TextDecoder();
 
   return {
-    publish(view: FleetView): void {
-      bus.publish(contracts.fleetChanged, [], view);
-      versionGauge.set(view.version);
+    publish(deltas: readonly FleetDelta[]): void {
+      for (const delta of deltas) {
+        bus.publish(contracts.fleetChanged, [], delta);
+        versionGauge.set(delta.version);
+      }
     },
 
     /** False: a tracker with a later epoch has written. @throws SwitchyardError store_unavailable */

@@ -1,9 +1,11 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { exampleStatus } from '../../core/tracking/example-fleet.ts';
+import { FleetReplica } from '../../core/tracking/fleet-replica.ts';
 import { compareViews } from '../../core/tracking/fleet-view.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
+import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Store } from '../../lib/ports/store.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
@@ -23,7 +25,10 @@ beforeEach(() => {
   agent = world.ports('agent-1').bus;
   views = [];
   sequenceNumbers.clear();
-  world.ports('router-1').bus.subscribe(contracts.fleetChanged, [], (view) => void views.push(view));
+  const replica = new FleetReplica();
+  world.ports('router-1').bus.subscribe(contracts.fleetChanged, [], (delta) => {
+    for (const _ of replica.take(delta)) views.push(replica.view()!);
+  });
 });
 
 async function startTracker(id = 'instance-tracker-1') {
@@ -161,7 +166,7 @@ describe('cordons', () => {
     await startTracker();
     await reportFor(500, 'chat-1');
     for (let i = 0; i < 2; i++) expect((await answered(cordon('chat-1'))).refusal ?? null).toBeNull();
-    const view = await answered(agent.request(contracts.getFleet, [], {}, { timeoutMs: 1_000 }));
+    const view = await answered(askFleet(agent, { timeoutMs: 1_000 }));
     expect(seen(view)).toEqual(['chat-1:healthy:operator']);
     await answered(cordon('chat-1', false));
     await world.clock.advance(60);

@@ -1,7 +1,8 @@
 // The instance tracker: hears every status report, judges health, publishes the fleet view while it holds the lease.
 // Every replica tracks; the one with the lease speaks and writes.
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { assembleView } from '../../core/tracking/fleet-view.ts';
+import { bare, FleetPublication } from '../../core/tracking/fleet-publication.ts';
+import { assembleView, viewOf } from '../../core/tracking/fleet-view.ts';
 import { type InstanceState, restoreInstance } from '../../core/tracking/instance-state.ts';
 import { hostActors } from '../../lib/actor/host.ts';
 import { keepOwning, leaseOwner } from '../../lib/actor/ownership.ts';
@@ -11,7 +12,7 @@ import { type Cancel, every, sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Lease } from '../../lib/ports/store.ts';
 import type { Running, Service } from '../../lib/run/service.ts';
-import type { Acknowledgement, CordonCommand, FleetView, InstanceStatus } from '../../proto/gen/messages.ts';
+import type { Acknowledgement, CordonCommand, FleetQuery, FleetView, InstanceStatus, InstanceView } from '../../proto/gen/messages.ts';
 import { type InstanceEffect, instanceActor } from './actor.ts';
 import { type InstanceTrackerConfig, instanceTrackerSchema } from './config.ts';
 import { createEffects, viewName } from './effects.ts';
@@ -34,7 +35,7 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
 
   /** Set while this tracker publishes: it has the lease and knows the cordons. */
   let publishing: Lease | undefined;
-  let version = 0;
+  const publication = new FleetPublication(identity.id, () => config.maxPublishMs);
   let lastPublishedMs = 0;
   let changedSinceSnapshot = false;
   let cancelPublish: Cancel | undefined;
@@ -50,7 +51,8 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
         return;
       case 'changed':
         changedSinceSnapshot = true;
-        if (effect.meaningful) publishSoon(config.minPublishMs);
+        publication.note(instanceId, effect.meaningful);
+        publishWhenDue(publication.dueMs(instanceId));
         return;
       case 'health_changed':
         log.info('instance health changed', { instance: instanceId, from: effect.from, to: effect.to, silentMs: Math.round(effect.silentMs) });
@@ -65,7 +67,8 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
     const cordoned = host.state(instanceId)?.cordoned;
     host.stop(instanceId);
     changedSinceSnapshot = true;
-    publishSoon(config.minPublishMs);
+    publication.note(instanceId, true);
+    publishWhenDue(0);
     log.info('instance forgotten', { instance: instanceId });
     if (cordoned && publishing)
       effects.saveCordon(instanceId, false, 'none').catch((thrown) => log.warn('cordon not removed', { error: String(thrown) }));
@@ -75,26 +78,37 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
     return host.keys().flatMap((key) => host.state(key) ?? []);
   }
 
-  function view(lease: Lease): FleetView {
-    return assembleView({ trackerId: identity.id, epoch: lease.epoch, version, atMs: clock.now() }, states());
+  function instance(instanceId: string): InstanceView | undefined {
+    const state = host.state(instanceId);
+    return state && viewOf(state);
+  }
+
+  /** Named instances as they are, whether or not readers have been told; otherwise a page of what they have been told. */
+  function answer(query: FleetQuery): FleetView {
+    requireLease();
+    if (query.instanceIds.length === 0) return publication.page(query);
+    const instances = query.instanceIds.flatMap((instanceId) => instance(instanceId) ?? []);
+    return { ...publication.header, atMs: clock.now(), instances: query.withoutSequences ? instances.map(bare) : instances, nextAfter: '' };
   }
 
   function publishNow(): void {
+    if (!publishing) return;
+    lastPublishedMs = clock.now();
+    effects.publish(publication.tell(instance, lastPublishedMs));
+    scheduleNext();
+  }
+
+  function scheduleNext(): void {
     cancelPublish?.();
     cancelPublish = undefined;
-    if (!publishing) return;
-    version += 1;
-    lastPublishedMs = clock.now();
-    effects.publish(view(publishing));
-    cancelPublish = clock.after(config.maxPublishMs, publishNow);
-    scheduledForMs = lastPublishedMs + config.maxPublishMs;
+    publishWhenDue(Math.min(lastPublishedMs + config.maxPublishMs, publication.nextDueMs()));
   }
 
   let scheduledForMs = 0;
-  /** Publishes `afterMs` after the last view, or at once when that has passed. */
-  function publishSoon(afterMs: number): void {
+  /** Publishes at `dueMs`, but not sooner after the last time than allowed. */
+  function publishWhenDue(dueMs: number): void {
     if (!publishing) return;
-    const atMs = Math.max(clock.now(), lastPublishedMs + afterMs);
+    const atMs = Math.max(clock.now(), lastPublishedMs + config.minPublishMs, dueMs);
     if (cancelPublish && scheduledForMs <= atMs) return;
     cancelPublish?.();
     scheduledForMs = atMs;
@@ -182,9 +196,11 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
     }
     if (ownership?.lease()?.epoch !== lease.epoch) return;
     publishing = lease;
-    version = 0;
-    services = [bus.serve(contracts.getFleet, [], () => view(requireLease())), bus.serve(contracts.cordon, [], takeCordon)];
-    publishNow();
+    lastPublishedMs = clock.now();
+    const instances = states().flatMap((state) => viewOf(state) ?? []);
+    effects.publish(publication.begin(lease.epoch, instances, lastPublishedMs));
+    services = [bus.serve(contracts.getFleet, [], answer), bus.serve(contracts.cordon, [], takeCordon)];
+    scheduleNext();
   }
 
   function end(): void {
@@ -195,11 +211,17 @@ async function start(config: InstanceTrackerConfig, ports: Ports): Promise<Runni
     services = [];
   }
 
+  /** What is worth keeping over a restart. Sequences are not: each instance reports its own within half a second. */
+  function kept({ epoch }: Lease): FleetView {
+    const view = assembleView({ ...publication.header, epoch, atMs: clock.now() }, states());
+    return { ...view, instances: view.instances.map(bare) };
+  }
+
   async function saveSnapshot(): Promise<void> {
     if (!publishing || !changedSinceSnapshot) return;
     changedSinceSnapshot = false;
     const lease = publishing;
-    const saved = await effects.saveSnapshot(view(lease)).catch((thrown) => {
+    const saved = await effects.saveSnapshot(kept(lease)).catch((thrown) => {
       changedSinceSnapshot = true;
       log.warn('snapshot not saved', { error: String(thrown) });
       return true;

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { pinPayload } from '../../core/approval/pin.ts';
 import { drainPayload } from '../../core/approval/requests.ts';
-import { exampleInstance, exampleSequence, exampleView } from '../../core/tracking/example-fleet.ts';
+import { announced, exampleInstance, exampleSequence, exampleView } from '../../core/tracking/example-fleet.ts';
 import type { KnownInstance } from '../../core/tracking/fleet-view.ts';
 import type { DrainPlan } from '../../core/workflows/catalogue.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
@@ -40,7 +40,7 @@ beforeEach(() => {
   let version = 0;
   every(world.clock, 100, () => {
     const received = instances.map((instance) => ({ ...instance, receivedAtMs: world.clock.now() }));
-    if (trackerLives) tracker.publish(contracts.fleetChanged, [], exampleView(received, ++version));
+    if (trackerLives) tracker.publish(contracts.fleetChanged, [], announced(exampleView(received, ++version)));
   });
   tracker.serve(contracts.cordon, [], (command) => {
     cordons.push(command);

@@ -24,7 +24,7 @@ async function start(config: MigrationCoordinatorConfig, ports: Ports): Promise<
   const { clock, bus, store, telemetry, identity } = ports;
   const { log } = telemetry;
   const effects = createEffects(ports);
-  const fleet = watchFleet({ bus, clock, telemetry, changed: () => {} });
+  const fleet = watchFleet(ports);
   const lease = (): Lease | undefined => ownership?.lease();
   const migrations = createMigrations({
     ports,

@@ -8,8 +8,9 @@ import { decideBatch } from '../../core/routing/batch.ts';
 import type { Stage } from '../../core/routing/decide.ts';
 import type { RoutingProfile } from '../../core/routing/profile.ts';
 import { RoutingMemory } from '../../core/routing/routing-memory.ts';
+import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
 import { type Actor, assert } from '../../lib/actor/actor.ts';
-import type { Booking, DecisionRecord, FleetView, RequestInfo, RouteRequest, RouteResult } from '../../proto/gen/messages.ts';
+import type { Booking, DecisionRecord, RequestInfo, RouteRequest, RouteResult } from '../../proto/gen/messages.ts';
 import type { RouterConfig } from './config.ts';
 
 export interface RouterState {
@@ -21,7 +22,7 @@ export interface RouterState {
 }
 
 export type RouterMessage =
-  | { readonly type: 'view'; readonly view: FleetView }
+  | { readonly type: 'fleet'; readonly change: FleetChange }
   | { readonly type: 'booked'; readonly booking: Booking }
   | { readonly type: 'done'; readonly requestId: string }
   | { readonly type: 'owner'; readonly pool: string; readonly epoch: number }
@@ -51,8 +52,8 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
     start: () => ({ routerId, config, memory: memoryOf(config), ownerEpochs: new Map() }),
     step(state, message, nowMs): Step {
       switch (message.type) {
-        case 'view':
-          state.memory.takeView(message.view, nowMs);
+        case 'fleet':
+          state.memory.takeChange(message.change, nowMs);
           return [state, []];
         case 'booked':
           if (message.booking.routerId !== state.routerId) state.memory.place({ ...message.booking, atMs: nowMs });
@@ -98,7 +99,7 @@ function route(state: RouterState, message: Extract<RouterMessage, { type: 'rout
   if (epoch < newest) return [state, [{ type: 'refuse', ask, pool, newest }]];
   const next = withOwner(state, pool, epoch);
   const { memory, routerId, config } = next;
-  if (!memory.fleet.view) {
+  if (!memory.fleet.header) {
     const none = refusal('no_instance', 'this router has no fleet view yet', 500);
     return [next, [{ type: 'answer', ask, results: question.requests.map(({ requestId }) => ({ requestId, refusal: none })) }]];
   }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { replayDecision } from '../../core/routing/replay.ts';
 import { anInstance, aRequest, aSequence, aView } from '../../core/routing/routing-fixtures.ts';
+import { announced } from '../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import { booked, fleetChanged, getFleet, queueOwnerChanged, requestDone, route } from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -42,7 +43,7 @@ function viewOf(instances: readonly InstanceView[], header: Partial<FleetView> =
 }
 
 async function publish(instances: readonly InstanceView[], header: Partial<FleetView> = {}): Promise<void> {
-  tracker.bus.publish(fleetChanged, [], viewOf(instances, header));
+  tracker.bus.publish(fleetChanged, [], announced(viewOf(instances, header)));
   await world.clock.advance(5);
 }
 

@@ -77,7 +77,7 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
   }
 
   tell({ type: 'configure', config });
-  const watch = watchFleet({ bus, clock, telemetry, changed: (view) => tell({ type: 'view', view }) });
+  const watch = watchFleet({ ...ports, changed: (change) => tell({ type: 'fleet', change }) });
   const subscriptions = [
     bus.subscribe(booked, [], (booking) => tell({ type: 'booked', booking })),
     bus.subscribe(requestDone, ['*'], ({ requestId }) => tell({ type: 'done', requestId })),
@@ -91,7 +91,7 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
   });
 
   return {
-    ready: () => (state()?.memory.fleet.view ? true : 'no fleet view yet'),
+    ready: () => (state()?.memory.fleet.header ? true : 'no fleet view yet'),
     owns: () => [],
     reconfigure(changed) {
       config = changed;

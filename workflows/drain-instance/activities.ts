@@ -5,9 +5,10 @@ import type { ActivityImplementations, MovedRequest } from '../../core/workflows
 import type { DrainPlan } from '../../core/workflows/catalogue.ts';
 import type { ActivityContext } from '../../core/workflows/control.ts';
 import * as contracts from '../../lib/contracts.ts';
+import { askFleet, askInstance } from '../../lib/fleet/ask-fleet.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { whileAlive } from '../alive.ts';
-import { askFleet, freshSequences, instanceIn, isGone } from '../ask-fleet.ts';
+import { freshSequences, instanceIn, isGone } from '../ask-fleet.ts';
 import type { ActivitySettings } from '../settings.ts';
 
 type Names = 'checkDrain' | 'setCordon' | 'moveAway' | 'confirmEmpty';
@@ -51,7 +52,7 @@ export function drainInstanceActivities(ports: Ports, settings: ActivitySettings
 
   return {
     async checkDrain(_, plan) {
-      const view = await askFleet(ports, settings.askMs);
+      const view = await askFleet(bus, { timeoutMs: settings.askMs, withoutSequences: true });
       const instance = instanceIn(view, plan.instanceId);
       if (isGone(instance)) return { refusal: refusal('unknown_instance', `${plan.instanceId} does not run any more`) };
       // The plan may have been made when others were still serving.
@@ -69,7 +70,7 @@ export function drainInstanceActivities(ports: Ports, settings: ActivitySettings
 
     async moveAway(context, plan) {
       const done: MovedRequest[] = Array.isArray(context.lastHeartbeat) ? [...(context.lastHeartbeat as MovedRequest[])] : [];
-      const instance = instanceIn(await askFleet(ports, settings.askMs), plan.instanceId);
+      const { instance } = await askInstance(bus, plan.instanceId, settings.askMs);
       // What ran on an instance that is gone goes on elsewhere, from the gateways' token logs.
       if (isGone(instance)) return { moves: done, left: 0 };
       const present = (instance.status?.sequences ?? []).map((sequence) => sequence.requestId);

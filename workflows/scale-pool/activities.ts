@@ -3,10 +3,11 @@ import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts'
 import { leavesNobody } from '../../core/tracking/serving.ts';
 import type { ActivityImplementations } from '../../core/workflows/activities.ts';
 import * as contracts from '../../lib/contracts.ts';
+import { askFleet, askInstance } from '../../lib/fleet/ask-fleet.ts';
 import { sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { whileAlive } from '../alive.ts';
-import { askFleet, instanceIn, isGone } from '../ask-fleet.ts';
+import { instanceIn, isGone } from '../ask-fleet.ts';
 import type { ActivitySettings } from '../settings.ts';
 
 type Names = 'checkScale' | 'startInstance' | 'awaitHealthy' | 'stopInstance' | 'reportScaling';
@@ -18,13 +19,13 @@ export function scalePoolActivities(ports: Ports, settings: ActivitySettings): P
   const ended = telemetry.counter('switchyard_workflows_total');
 
   async function healthyOf(instanceIds: readonly string[]): Promise<string[]> {
-    const view = await askFleet(ports, settings.askMs);
+    const view = await askFleet(bus, { timeoutMs: settings.askMs, withoutSequences: true });
     return instanceIds.filter((id) => instanceIn(view, id)?.health === 'healthy');
   }
 
   return {
     async checkScale(_, plan) {
-      const view = await askFleet(ports, settings.askMs);
+      const view = await askFleet(bus, { timeoutMs: settings.askMs, withoutSequences: true });
       const present = view.instances.flatMap((instance) =>
         instance.status?.pool === plan.pool && !isGone(instance) ? [instance.status.instanceId] : [],
       );
@@ -68,7 +69,7 @@ export function scalePoolActivities(ports: Ports, settings: ActivitySettings): P
       } catch (thrown) {
         // Nobody answers for an instance that an earlier attempt has stopped.
         if (!(thrown instanceof SwitchyardError) || thrown.code !== 'no_responders') throw thrown;
-        if (!isGone(instanceIn(await askFleet(ports, settings.askMs), instanceId))) throw thrown;
+        if (!isGone((await askInstance(bus, instanceId, settings.askMs)).instance)) throw thrown;
         return { refusal: null };
       }
     },

@@ -4,8 +4,10 @@ import { decideBatch } from '../../../core/routing/batch.ts';
 import { defaultProfile } from '../../../core/routing/profile.ts';
 import { anInstance, aSequence, aView } from '../../../core/routing/routing-fixtures.ts';
 import { RoutingMemory } from '../../../core/routing/routing-memory.ts';
+import { announced } from '../../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../../lib/clock/virtual-clock.ts';
 import { booked, fleetChanged, requestDone, route } from '../../../lib/contracts.ts';
+import { watchFleet } from '../../../lib/fleet/watch-fleet.ts';
 import type { Subscription } from '../../../lib/ports/bus.ts';
 import { type Cancel, every } from '../../../lib/ports/clock.ts';
 import type { Ports } from '../../../lib/ports/ports.ts';
@@ -68,7 +70,7 @@ export class TestFleet {
     );
     this.#version += 1;
     const view = aView(instances, { version: this.#version, atMs: this.world.clock.now() });
-    this.world.ports('instance-tracker-1').bus.publish(fleetChanged, [], view);
+    this.world.ports('instance-tracker-1').bus.publish(fleetChanged, [], announced(view));
   }
 
   run(assignment: Assignment): void {
@@ -105,9 +107,7 @@ export class TestRouter {
   constructor(ports: Ports) {
     const { bus, clock, rng, identity } = ports;
     const profile = { ...defaultProfile, allowedWaiting: 0 };
-    bus.subscribe(fleetChanged, [], (view) => {
-      this.#memory.takeView(view, clock.now());
-    });
+    watchFleet({ ...ports, changed: (change) => this.#memory.takeChange(change, clock.now()) });
     bus.subscribe(requestDone, ['*'], ({ requestId }) => this.#memory.fleet.account.done(requestId, clock.now()));
     bus.subscribe(booked, [], (booking) => this.#memory.place(booking));
     this.#serving = bus.serve(
