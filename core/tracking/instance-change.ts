@@ -28,7 +28,7 @@ export function changeOf(before: InstanceView | undefined, after: InstanceView):
   if (before === after) return undefined;
   const a = before?.status;
   const b = after.status;
-  if (!before || !a || !b || !sameBut(handled, a, b)) return wholeChange(after);
+  if (!before || !a || !b || (a.stepModel && !b.stepModel) || !sameBut(handled, a, b)) return wholeChange(after);
   const { health, stale, cordoned, cordonReason, receivedAtMs } = after;
   const progress = a === b ? null : progressOf(a, b);
   return { instanceId: b.instanceId, whole: null, health, stale, cordoned, cordonReason, receivedAtMs, progress };
