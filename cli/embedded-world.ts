@@ -61,7 +61,8 @@ export function createEmbeddedWorld(
     rng: systemRng,
     pid: process.pid,
     http: createNodeHttp({ clock: systemClock, telemetry: telemetryOf('http') }),
-    telemetry: telemetryOf,
+    // Workflows run in this process too; their spans are found where those of the worker are.
+    telemetry: (id) => telemetryOf(id === 'workflows' ? 'worker-1' : id),
   });
 
   return {

@@ -124,6 +124,8 @@ addApprovalCommands(program, contextOf);
 addKeyCommands(program, contextOf);
 program.commandsGroup('Workloads:');
 addReplayCommand(program, contextOf);
+// Whoever read the output has seen enough: "switchyard --json requests | head".
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 try {
   await program.parseAsync();
 } catch (thrown) {

@@ -6,7 +6,20 @@ import { say } from '../output.ts';
 import { aboutRequest, type ContextOf, path, present, requestId } from './context.ts';
 
 const barWidth = 24;
-const shownAttributes = ['switchyard.instance.id', 'switchyard.source', 'switchyard.target', 'switchyard.outcome', 'switchyard.stage', 'error.type'];
+/** What a line of the tree says of its span, and under which word. */
+const shownAttributes: readonly (readonly [attribute: string, word: string])[] = [
+  ['switchyard.instance.id', 'instance'],
+  ['switchyard.source', 'source'],
+  ['switchyard.target', 'target'],
+  ['switchyard.reason', 'reason'],
+  ['switchyard.outcome', 'outcome'],
+  ['switchyard.stage', 'stage'],
+  ['switchyard.queue.wait_ms', 'waited_ms'],
+  ['switchyard.downtime_ms', 'downtime_ms'],
+  ['switchyard.workflow.id', 'workflow'],
+  ['switchyard.decision.id', 'decision'],
+  ['error.type', 'error'],
+];
 
 interface Node {
   readonly span: SpanRow;
@@ -31,10 +44,11 @@ function bar(span: SpanRow, fromMs: number, totalMs: number): string {
 }
 
 function facts(span: SpanRow): string {
-  const shown = shownAttributes.flatMap((name) =>
-    span.attributes[name] === undefined ? [] : `${name.split('.').at(-1)}=${String(span.attributes[name])}`,
-  );
-  return [...shown, ...span.events].join(' ');
+  const shown = shownAttributes.flatMap(([name, word]) => {
+    const value = span.attributes[name];
+    return value === undefined ? [] : `${word}=${typeof value === 'number' ? Math.round(value * 10) / 10 : String(value)}`;
+  });
+  return [...shown, ...span.events.map((event) => `· ${event}`)].join(' ');
 }
 
 function showJourney(journey: Journey): void {

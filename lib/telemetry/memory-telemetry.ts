@@ -7,7 +7,7 @@ import type { Attributes, AttributeValue, KeepReason, Logger, Span, SpanOptions,
 import { checkAttributes } from './attributes.ts';
 import { checkLabels, metricEntry } from './metrics.ts';
 import { runInSpan } from './run-in-span.ts';
-import { createSpanRing, type SpanSource } from './span-ring.ts';
+import { createSpanRing, eventLine, type SpanSource } from './span-ring.ts';
 
 export interface RecordedSpan {
   readonly name: string;
@@ -205,7 +205,7 @@ function toSpanRecord(span: RecordedSpan, service: string): SpanRecord {
     endMs: span.endMs ?? span.startMs,
     failed: span.failed !== undefined,
     attributesJson: JSON.stringify(span.attributes),
-    events: span.events.map((event) => event.name),
+    events: span.events.map((event) => eventLine(event.name, event.attributes)),
     linkedTraceIds: span.links.map((link) => parseTraceparent(link)?.traceId ?? '').filter((id) => id !== ''),
   };
 }

@@ -4,6 +4,7 @@ import { hrTimeToMilliseconds } from '@opentelemetry/core';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 import type { Attributes, KeepReason, Span, SpanOptions, TraceContext } from '../ports/telemetry.ts';
+import { eventLine } from './span-ring.ts';
 
 export const spanKinds: Record<NonNullable<SpanOptions['kind']>, api.SpanKind> = {
   internal: api.SpanKind.INTERNAL,
@@ -139,7 +140,7 @@ export function toSpanRecord(span: ReadableSpan, service: string, process: strin
     endMs: hrTimeToMilliseconds(span.endTime),
     failed: span.status.code === api.SpanStatusCode.ERROR,
     attributesJson: JSON.stringify(span.attributes),
-    events: span.events.map((event) => event.name),
+    events: span.events.map((event) => eventLine(event.name, event.attributes)),
     linkedTraceIds: span.links.map((link) => link.context.traceId),
   };
 }

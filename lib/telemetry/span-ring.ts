@@ -51,3 +51,9 @@ export function createSpanRing<T>(convert: (span: T) => SpanRecord, limit = span
     },
   };
 }
+
+/** An event as a journey shows it: with its reason, where it has one. */
+export function eventLine(name: string, attributes: Readonly<Record<string, unknown>> | undefined): string {
+  const why = attributes?.['switchyard.reason'] ?? attributes?.['error.type'];
+  return why === undefined ? name : `${name} (${String(why)})`;
+}

@@ -41,13 +41,20 @@ describe.each(both)('telemetry: %s', (_name, make) => {
       telemetry.span('route.pick', { attributes: { 'switchyard.candidates': 3, 'switchyard.reason': undefined } }, (inner) => {
         expect(inner.traceId).toBe(outer.traceId);
         inner.event('picked');
+        inner.event('finish', { 'switchyard.reason': 'moved' });
       });
       expect(telemetry.active()).toEqual(outer.context);
     });
     expect(telemetry.active()).toBeUndefined();
     const spans = find(telemetry, traceId);
     expect(spans.map((span) => span.name)).toEqual(['route', 'route.pick']);
-    expect(spans[1]).toMatchObject({ parentSpanId: spans[0]!.spanId, service: 'router', process: 'router-1', failed: false, events: ['picked'] });
+    expect(spans[1]).toMatchObject({
+      parentSpanId: spans[0]!.spanId,
+      service: 'router',
+      process: 'router-1',
+      failed: false,
+      events: ['picked', 'finish (moved)'],
+    });
     expect(spans[1]!.attributesJson).toBe('{"switchyard.candidates":3}');
     expect(spans[0]!.parentSpanId).toBe('');
   });
