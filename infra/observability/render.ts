@@ -1,9 +1,10 @@
-// Makes files of panels.ts and alerts.ts: Grafana dashboards, Prometheus rules and scrape settings, docs/alerts.md.
+// Makes files of dashboards.ts and alerts.ts: Grafana dashboards, Prometheus rules and scrape settings, docs/alerts.md.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { type Alert, alerts } from './alerts.ts';
-import { type Dashboard, dashboards, type Panel } from './panels.ts';
+import { dashboards } from './dashboards.ts';
+import type { Dashboard, Panel } from './panel.ts';
 
 const root = join(import.meta.dirname, '../..');
 const folder = 'infra/observability';

@@ -2,7 +2,7 @@
 // traces that are exported although nothing is sampled, and log lines that belong to them.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { alerts } from '../../infra/observability/alerts.ts';
-import { dashboards } from '../../infra/observability/panels.ts';
+import { dashboards } from '../../infra/observability/dashboards.ts';
 import type { Journey, MoveAnswer, RequestRow, ScrapeTarget } from '../../lib/operator/types.ts';
 import { type MetricEntry, metrics } from '../../lib/telemetry/metrics.ts';
 import { eventually } from '../support/eventually.ts';
