@@ -72,8 +72,14 @@ describe('limits', () => {
   const price = { inputMicros: 0.5, outputMicros: 2 };
   const done = { instanceId: 'a', promptTokens: 10, outputTokens: 5 } as Parameters<typeof actualUse>[0];
 
-  test('the estimate is prompt and all allowed output', () => {
-    expect(estimatedUse(aRequest('r', { promptTokens: 10, maxOutputTokens: 20 }), price)).toEqual({ tokens: 30, costMicros: 45 });
+  test('the reserve is the estimated prompt and all allowed output, at the most that they may cost', () => {
+    expect(estimatedUse(aRequest('r', { promptTokens: 10, maxOutputTokens: 20 }), price)).toEqual({ tokens: 30, costMicros: 60 });
+  });
+
+  test('a prompt of one-letter words, twice as many tokens as estimated, costs no more than its reserve', () => {
+    const reserved = estimatedUse(aRequest('r', { promptTokens: 100, maxOutputTokens: 20 }), price);
+    const used = actualUse({ ...done, promptTokens: 200, outputTokens: 20 }, price);
+    expect(used.costMicros).toBeLessThanOrEqual(reserved.costMicros);
   });
 
   test('what was used is charged, and nothing when no instance was reached', () => {

@@ -33,9 +33,19 @@ export function isLimited(limits: KeyLimits): boolean {
   return limits.requestsPerMinute > 0 || limits.tokensPerMinute > 0 || limits.budgetMicros > 0;
 }
 
-/** The most that the request may use: its whole prompt and all the output it is allowed. */
-export function estimatedUse(request: RequestInfo, price: TokenPrice): TokenAmount {
-  return amount(request.promptTokens, request.maxOutputTokens, price);
+/**
+ * Prompt tokens are an estimate, one for four characters. A prompt of short words has twice as many, and tokenizers in use
+ * make at most one of each character.
+ */
+const mostPerEstimatedToken = 4;
+
+/**
+ * What is reserved: tokens as estimated, since a rate evens out what it got wrong, but the most that the request may cost,
+ * since a spent budget does not come back. Requests that run together would overshoot it by all their errors.
+ */
+export function estimatedUse({ promptTokens, maxOutputTokens }: RequestInfo, price: TokenPrice): TokenAmount {
+  const { costMicros } = amount(promptTokens * mostPerEstimatedToken, maxOutputTokens, price);
+  return { tokens: promptTokens + maxOutputTokens, costMicros };
 }
 
 /** What it used. A request that never reached an instance used nothing, whatever its prompt. */

@@ -295,8 +295,8 @@ describe('limits', () => {
     await startAll();
     await startAndStopLater('admission-2');
     const gateway = new TestGateway(fleet, 'gateway-1');
-    // A request may use 100 prompt and 100 output tokens: 300 micro-dollars; it uses 100 and 10: 120.
-    const keyId = await keyWith({ budgetMicros: 700 });
+    // A request may cost 400 prompt and 100 output tokens: 600 micro-dollars; it uses 100 and 10: 120.
+    const keyId = await keyWith({ budgetMicros: 1_300 });
     const endings = await endingsOf(['r1', 'r2', 'r3'].map((id) => gateway.submit(id, { keyId }, 50)));
     expect(endings.map((ending) => (ending.outcome === 'refused' ? ending.code : ending.outcome)).sort()).toEqual([
       'done',
@@ -317,7 +317,7 @@ describe('limits', () => {
     await fleet.world.clock.advance(20);
     const leaver = gateway.submit('leaver', { keyId });
     await fleet.world.clock.advance(100);
-    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 300 });
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 600 });
     gateway.leave('leaver');
     await endingsOf([...running, leaver]);
     expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 0 });
@@ -336,7 +336,7 @@ describe('limits', () => {
     await fleet.world.clock.advance(20);
     const queued = gateway.submit('r1', { keyId }, 50);
     await fleet.world.clock.advance(100);
-    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 300, spentMicros: 0 });
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 600, spentMicros: 0 });
     dying.kill('crash');
     expect(await endingsOf([...running, queued])).toMatchObject([{ outcome: 'done' }, { outcome: 'done' }, { outcome: 'done' }]);
     await fleet.world.clock.advance(5_000);
@@ -350,10 +350,10 @@ describe('limits', () => {
     fleet.publish();
     await fleet.world.clock.advance(300);
     const gateway = killable(fleet.world.ports('gateway-2'));
-    const keyId = await keyWith({ budgetMicros: 300 });
+    const keyId = await keyWith({ budgetMicros: 600 });
     void new TestGateway(fleet, 'gateway-2', gateway.ports).submit('orphan', { keyId }, 100_000);
     await fleet.world.clock.advance(100);
-    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 300 });
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 600 });
     gateway.kill('crash');
     const other = new TestGateway(fleet, 'gateway-1');
     expect(await endingsOf([other.submit('early', { keyId }, 50)])).toMatchObject([{ outcome: 'refused', code: 'insufficient_quota' }]);
