@@ -6,7 +6,7 @@ import { filled } from './harness/markdown.ts';
 import { readResult, resultPath } from './harness/report.ts';
 
 const path = join(import.meta.dirname, '../../docs/prices.md');
-const benches = ['gateway', 'admission', 'router', 'migration', 'idle', 'ports'];
+const benches = ['gateway', 'admission', 'router', 'fleet-view', 'migration', 'idle', 'ports'];
 
 let page = readFileSync(path, 'utf8');
 for (const bench of benches) {
