@@ -4,6 +4,7 @@ import type { Copied, CopyProgress, Held } from '../core/workflows/activities.ts
 import type { ActivityContext } from '../core/workflows/control.ts';
 import * as contracts from '../lib/contracts.ts';
 import type { Body } from '../lib/ports/bus.ts';
+import { sleep } from '../lib/ports/clock.ts';
 import type { Ports } from '../lib/ports/ports.ts';
 import type { Attributes } from '../lib/ports/telemetry.ts';
 import type { CopyStageCommand, CopyStageReply } from '../proto/gen/messages.ts';
@@ -86,7 +87,11 @@ export interface CopyLimits {
   readonly enoughBlocks: number;
   /** Absolute. */
   readonly deadlineMs: number;
+  /** Of a stage whose connections were lost; default 1. */
+  readonly triesOfStage?: number;
 }
+
+const betweenTriesMs = 250;
 
 /**
  * Copies until enough is there. A second attempt goes on at the stage the first one reached; what it copies again is
@@ -100,14 +105,19 @@ export async function copyInStages(
   context: ActivityContext,
 ): Promise<Copied> {
   let done: CopyProgress = isProgress(context.lastHeartbeat) ? context.lastHeartbeat : { stages: 0, blocks: 0, bytes: 0 };
-  for (;;) {
+  for (let tries = 1; ; ) {
     if (limits.maxStages <= 1 && done.stages === 0) return { ...done, code: '' };
     if (done.stages >= limits.maxStages - 1) return { ...done, code: 'too_many_stages' };
     const leftMs = limits.deadlineMs - ports.clock.now();
     if (leftMs <= 0) return { ...done, code: 'deadline_exceeded' };
     const stage: Stage = { stage: done.stages, last: false, pauseLeaseMs: 0, timeoutMs: Math.min(settings.stageMs, leftMs) };
     const reply = await whileAlive(ports.clock, context, () => done, copyStage(ports, job, stage));
+    if (reply.refusal?.code === 'transfer_failed' && tries < (limits.triesOfStage ?? 1)) {
+      await whileAlive(ports.clock, context, () => done, sleep(ports.clock, betweenTriesMs * tries++));
+      continue;
+    }
     if (reply.refusal) return { ...done, code: reply.refusal.code };
+    tries = 1;
     done = { stages: done.stages + 1, blocks: done.blocks + reply.blocksSent, bytes: done.bytes + reply.bytesSent };
     context.heartbeat(done);
     if (reply.blocksRemaining <= limits.enoughBlocks) return { ...done, code: '' };

@@ -86,7 +86,12 @@ export interface ExecutionSettings {
   readonly pauseLeaseMs: number;
   readonly reservationTtlMs: number;
   readonly withinMs: number;
+  /** From this size on a copy is a workflow of its own. */
+  readonly bulkBytes: number;
 }
+
+/** A large copy may take so many times longer than expected before it is given up. */
+const slowestCopy = 4;
 
 /** The plan that a workflow carries out; leaves it no choice. */
 export function toPlan(
@@ -95,6 +100,7 @@ export function toPlan(
   by: { readonly migrationId: string; readonly coordinatorEpoch: number; readonly nowMs: number; readonly requestedBy: string },
 ): MigrationPlan {
   const { sequence } = move;
+  const bulkCopy = move.mode === 'copy' && move.expectedBytes >= how.bulkBytes;
   return {
     migrationId: by.migrationId,
     requestId: sequence.requestId,
@@ -116,10 +122,11 @@ export function toPlan(
     pauseLeaseMs: how.pauseLeaseMs,
     reservationTtlMs: how.reservationTtlMs,
     plannedAtMs: by.nowMs,
-    deadlineMs: by.nowMs + how.withinMs,
+    deadlineMs: by.nowMs + how.withinMs + (bulkCopy ? slowestCopy * move.expectedMs : 0),
     expectedBytes: move.expectedBytes,
     expectedMs: move.expectedMs,
     requestedBy: by.requestedBy,
+    bulkCopy,
   };
 }
 

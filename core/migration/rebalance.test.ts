@@ -28,7 +28,15 @@ describe('imbalance', () => {
   });
   test('the plan leaves no choice: blocks cover what is decoded meanwhile, the epoch is one higher', () => {
     const [move] = planRebalance(planning([full(), empty()]), limits);
-    const how = { connections: 2, maxStages: 6, lastStageBlocks: 16, pauseLeaseMs: 2_000, reservationTtlMs: 10_000, withinMs: 30_000 };
+    const how = {
+      connections: 2,
+      maxStages: 6,
+      lastStageBlocks: 16,
+      pauseLeaseMs: 2_000,
+      reservationTtlMs: 10_000,
+      withinMs: 30_000,
+      bulkBytes: 1e9,
+    };
     const plan = toPlan(move!, how, { migrationId: 'm', coordinatorEpoch: 3, nowMs: exampleNowMs, requestedBy: 'migration-coordinator' });
     expect(plan).toMatchObject({
       fromEpoch: 1,

@@ -132,7 +132,7 @@ export const activityPolicies: Readonly<Record<ActivityName, ActivityPolicy>> = 
   dropBlocks: undo,
   reportMigration: undo,
   reserveTransfer: quick,
-  copyTransfer: { ...long, timeoutMs: 600_000 },
+  copyTransfer: { ...patient, timeoutMs: 3_600_000 },
   checkDrain: undo,
   setCordon: undo,
   moveAway: patient,

@@ -1,6 +1,17 @@
 // The workflows there are, what they take and what they give. Bodies stand beside this file as plain async functions;
 // workflows/ hosts them in Temporal, lib/workflows/memory.ts in memory.
 import type { ApprovalRequest, ApprovalState, MigrationPlan, ScalePlan } from '../../proto/gen/messages.ts';
+import type { Held } from './activities.ts';
+
+/** Blocks that somebody else holds, and will free or take over. */
+export interface TransferTarget {
+  readonly reservationId: string;
+  readonly held: Held;
+  /** Stages in all, with one that the holder copies itself. */
+  readonly maxStages: number;
+  /** Done when no more than this many blocks remain. */
+  readonly enoughBlocks: number;
+}
 
 export interface TransferPlan {
   readonly transferId: string;
@@ -13,6 +24,8 @@ export interface TransferPlan {
   readonly connections: number;
   readonly reservationTtlMs: number;
   readonly deadlineMs: number;
+  /** Where the blocks go. Null: into the target's cache, through a reservation of the transfer's own. */
+  readonly into: TransferTarget | null;
 }
 
 export interface DrainPlan {
@@ -40,6 +53,7 @@ export interface MigrationOutcome {
 export interface TransferOutcome {
   readonly outcome: 'completed' | 'failed';
   readonly code: string;
+  readonly stages: number;
   readonly blocks: number;
   readonly bytes: number;
   readonly elapsedMs: number;

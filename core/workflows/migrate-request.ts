@@ -1,7 +1,7 @@
 // Moves one running request: reserve, pre-copy while the source decodes on, cut over, release. The hand-over inside the
 // cut-over is the point of no return; anything that goes wrong before it puts both sides back to where they were.
 import type { MigrationPlan } from '../../proto/gen/messages.ts';
-import type { ActivityCatalogue, CopyProgress, CutOver, Held } from './activities.ts';
+import type { ActivityCatalogue, Copied, CopyProgress, CutOver, Held } from './activities.ts';
 import type { MigrationOutcome } from './catalogue.ts';
 import { codeOf, type WorkflowControl } from './control.ts';
 import { counted } from './story.ts';
@@ -56,13 +56,25 @@ async function prepare(plan: MigrationPlan, act: MigrationActivities, ctl: Workf
       return { ...nothingToCopy, code: refusal.code };
     }
     ctl.tell(`copying in stages; ${plan.sourceInstanceId} decodes on`);
-    const copied = await act.preCopy({ plan, held });
+    const copied = await copyAhead(plan, held, act, ctl);
     ctl.tell(`copied ${counted(copied.blocks, 'block')} in ${counted(copied.stages, 'stage')}`);
     if (copied.code === '' && ctl.now() >= plan.deadlineMs) return { ...copied, held, code: 'deadline_exceeded' };
     return { ...copied, held };
   } catch (thrown) {
     return { ...nothingToCopy, code: codeOf(thrown) };
   }
+}
+
+/** A large copy is a workflow of its own: it can be watched, outlives more workers, and goes on over lost connections. */
+async function copyAhead(plan: MigrationPlan, held: Held, act: MigrationActivities, ctl: WorkflowControl): Promise<Copied> {
+  if (!plan.bulkCopy) return await act.preCopy({ plan, held });
+  const { migrationId, requestId, fromEpoch, sourceInstanceId, targetInstanceId, connections, reservationTtlMs, deadlineMs } = plan;
+  const { stages, blocks, bytes, code } = await ctl.child('transferKv', `${migrationId}-kv`, {
+    ...{ transferId: `${migrationId}-kv`, requestId, epoch: fromEpoch, sourceInstanceId, targetInstanceId },
+    ...{ blocks: plan.reserveBlocks, connections, reservationTtlMs, deadlineMs },
+    into: { reservationId: migrationId, held, maxStages: plan.maxStages, enoughBlocks: plan.lastStageBlocks },
+  });
+  return { stages, blocks, bytes, code };
 }
 
 /**

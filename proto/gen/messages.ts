@@ -545,6 +545,7 @@ export interface MigrationPlan {
   expectedBytes: number;
   expectedMs: number;
   requestedBy: string;
+  bulkCopy: boolean;
 }
 export const MigrationPlan: Codec<MigrationPlan> = codec('MigrationPlan', switchyard.migration.v1.MigrationPlan);
 

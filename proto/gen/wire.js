@@ -9535,6 +9535,7 @@ export const switchyard = $root.switchyard = (() => {
                 MigrationPlan.prototype.expectedBytes = 0;
                 MigrationPlan.prototype.expectedMs = 0;
                 MigrationPlan.prototype.requestedBy = "";
+                MigrationPlan.prototype.bulkCopy = false;
 
                 MigrationPlan.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -9592,6 +9593,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(185).double(message.expectedMs);
                     if (message.requestedBy != null && $Object.hasOwnProperty.call(message, "requestedBy") && message.requestedBy !== "")
                         writer.uint32(194).string(message.requestedBy);
+                    if (message.bulkCopy != null && $Object.hasOwnProperty.call(message, "bulkCopy") && message.bulkCopy !== false)
+                        writer.uint32(200).bool(message.bulkCopy);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -9840,6 +9843,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.requestedBy;
                                 continue;
                             }
+                        case 25: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.bulkCopy = value;
+                                else
+                                    delete message.bulkCopy;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -9943,6 +9955,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.requestedBy != null)
                         if (typeof object.requestedBy !== "string" || object.requestedBy.length)
                             message.requestedBy = $String(object.requestedBy);
+                    if (object.bulkCopy != null)
+                        if (object.bulkCopy)
+                            message.bulkCopy = $Boolean(object.bulkCopy);
                     return message;
                 };
 
@@ -9980,6 +9995,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.expectedBytes = 0;
                         object.expectedMs = 0;
                         object.requestedBy = "";
+                        object.bulkCopy = false;
                     }
                     if (message.migrationId != null && $Object.hasOwnProperty.call(message, "migrationId"))
                         object.migrationId = message.migrationId;
@@ -10032,6 +10048,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.expectedMs = options.json && !$isFinite(message.expectedMs) ? $String(message.expectedMs) : message.expectedMs;
                     if (message.requestedBy != null && $Object.hasOwnProperty.call(message, "requestedBy"))
                         object.requestedBy = message.requestedBy;
+                    if (message.bulkCopy != null && $Object.hasOwnProperty.call(message, "bulkCopy"))
+                        object.bulkCopy = message.bulkCopy;
                     return object;
                 };
 

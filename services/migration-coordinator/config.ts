@@ -28,6 +28,12 @@ export const migrationCoordinatorSchema = z
     priorityHeadroomShare: z.number().min(0).max(0.9).default(0.1).describe('share of the blocks kept free where high priority runs'),
     highPriority: z.int().min(-1_000).max(1_000).default(1).describe('priority from which a request is high'),
     connections: z.int().min(1).max(32).default(2).describe('KV connections per migration'),
+    bulkBytes: z
+      .number()
+      .min(0)
+      .max(1e15)
+      .default(1e9)
+      .describe('KV from which the copy is a workflow of its own (transferKv), which outlives many workers and lost connections, bytes'),
     maxStages: z.int().min(1).max(64).default(8).describe('copy stages before a migration is given up'),
     lastStageBlocks: z.int().min(1).max(10_000).default(16).describe('the source is paused when no more than these blocks are left to copy'),
     pauseLeaseMs: z.number().min(100).max(60_000).default(3_000).describe('a paused source resumes by itself after this, ms'),
@@ -37,7 +43,12 @@ export const migrationCoordinatorSchema = z
       .max(600_000)
       .default(15_000)
       .describe('a reservation that nobody takes over frees its blocks after this, ms'),
-    withinMs: z.number().min(1_000).max(3_600_000).default(60_000).describe('a migration that has not committed by then is aborted, ms'),
+    withinMs: z
+      .number()
+      .min(1_000)
+      .max(3_600_000)
+      .default(60_000)
+      .describe('a migration that has not committed by then is aborted, ms; a large copy gets four times its expected time in addition'),
     maxDelayMs: z.number().min(10).max(60_000).default(750).describe('rebalancing holds back while Temporal takes longer than this to begin, ms'),
     delayHalfLifeMs: z.number().min(100).max(600_000).default(10_000).describe('how fast an observed delay is forgotten, ms'),
     checkAfterMs: z

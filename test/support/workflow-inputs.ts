@@ -30,6 +30,7 @@ export function migrationPlan(changes: Partial<MigrationPlan> = {}): MigrationPl
     expectedBytes: 0,
     expectedMs: 0,
     requestedBy: 'ada',
+    bulkCopy: false,
     ...changes,
   };
 }
@@ -45,6 +46,7 @@ export function transferPlan(changes: Partial<TransferPlan> = {}): TransferPlan 
     connections: 2,
     reservationTtlMs: 10_000,
     deadlineMs: 4e12,
+    into: null,
     ...changes,
   };
 }

@@ -2,7 +2,7 @@
 // make: idempotent commands, a pause lease, a reservation that expires, a compare-and-set of the epoch.
 import { expect } from 'vitest';
 import { refusal } from '../../core/errors/switchyard-error.ts';
-import type { ActivityImplementations } from '../../core/workflows/activities.ts';
+import type { ActivityImplementations, Copied } from '../../core/workflows/activities.ts';
 import type { MigrationOutcome } from '../../core/workflows/catalogue.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import type { MigrationPlan } from '../../proto/gen/messages.ts';
@@ -44,17 +44,23 @@ export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options
     return true;
   }
 
+  async function copyAhead(): Promise<Copied> {
+    if (options.tooFast) return { stages: 5, blocks: 50, bytes: 5_000, code: 'too_many_stages' };
+    expect(reserved(), 'copying into held blocks').toBe(true);
+    copiedBlocks = 18;
+    return { stages: 2, blocks: 18, bytes: 18 * bytesPerBlock, code: '' };
+  }
+
   const activities: ActivityImplementations = activitiesWith({
     async reserveBlocks() {
       if (options.full) return { held: null, refusal: refusal('target_full', 'no blocks') };
       if (!taken) reservedUntilMs = clock.now() + plan.reservationTtlMs;
       return { held: { kvAddress: 'tcp://target', transferToken: 'token', address: 'ws://chat-2' }, refusal: null };
     },
-    async preCopy() {
-      if (options.tooFast) return { stages: 5, blocks: 50, bytes: 5_000, code: 'too_many_stages' };
-      expect(reserved(), 'copying into held blocks').toBe(true);
-      copiedBlocks = 18;
-      return { stages: 2, blocks: 18, bytes: 18 * bytesPerBlock, code: '' };
+    preCopy: copyAhead,
+    async copyTransfer(_, { plan: transfer }) {
+      expect(transfer.into?.reservationId, 'copies into what the migration holds').toBe(plan.migrationId);
+      return await copyAhead();
     },
     async cutOver({ attempt }) {
       expect(attempt, 'attempts at a cut-over').toBeLessThanOrEqual(2);

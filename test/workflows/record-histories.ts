@@ -1,7 +1,7 @@
 // Records what every workflow does on a real Temporal server, for replay.test.ts. Run it after a change that is meant
 // to alter what workflows do (and only then: running workflows of an older version replay on the new code too):
 //
-//   node test/workflows/record-histories.ts
+//   node test/workflows/record-histories.ts [name...]     only those whose file begins with one of the names
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
@@ -20,6 +20,7 @@ import { startTemporal } from '../support/servers.ts';
 import { activitiesWith, approvalRequest, drainPlan, migrationPlan, scalePlan, transferPlan } from '../support/workflow-inputs.ts';
 
 const folder = join(import.meta.dirname, 'histories');
+const wanted = process.argv.slice(2);
 
 const activities = activitiesWith({
   async reserveBlocks(context, plan) {
@@ -75,13 +76,17 @@ async function record<N extends WorkflowName>(
   id: string,
   input: WorkflowInputs[N],
   meanwhile: (id: string) => Promise<void> = async () => {},
+  child?: { readonly file: string; readonly id: string },
 ): Promise<void> {
+  if (wanted.length > 0 && !wanted.some((each) => file.startsWith(each))) return;
   await telemetry.span('record', {}, () => workflows.start(name, id, input));
   await meanwhile(id);
   const result = await workflows.result(name, id);
-  const history = await client.workflow.getHandle(id).fetchHistory();
-  writeFileSync(join(folder, `${file}.json`), `${JSON.stringify(anonymous(JSON.parse(historyToJSON(history))), null, 1)}\n`);
-  console.log(`${file}: ${history.events?.length} events, ${JSON.stringify(result).slice(0, 100)}`);
+  for (const each of child ? [{ file, id }, child] : [{ file, id }]) {
+    const history = await client.workflow.getHandle(each.id).fetchHistory();
+    writeFileSync(join(folder, `${each.file}.json`), `${JSON.stringify(anonymous(JSON.parse(historyToJSON(history))), null, 1)}\n`);
+    console.log(`${each.file}: ${history.events?.length} events, ${JSON.stringify(result).slice(0, 100)}`);
+  }
 }
 
 /** Without names of machines and places on them. */
@@ -113,6 +118,9 @@ async function recordAll(flows: Workflows): Promise<void> {
     },
   );
   await record('transfer-kv', 'transferKv', 'transfer-1', transferPlan());
+  const bulk = migrationPlan({ migrationId: 'mig-bulk', requestId: 'bulk', bulkCopy: true });
+  const itsCopy = { file: 'transfer-kv-of-a-migration', id: 'mig-bulk-kv' };
+  await record('migrate-request-bulk', 'migrateRequest', bulk.migrationId, bulk, undefined, itsCopy);
 
   const decided = approvalRequest({ approvalId: 'approval-decided', quorum: 2 });
   await record('approval-decided', 'approval', 'approval-decided', decided, async (id) => {
@@ -147,8 +155,8 @@ async function recordAll(flows: Workflows): Promise<void> {
 }
 
 try {
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder);
+  if (wanted.length === 0) rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
   await eventually('workflows are hosted', 30_000, () => ({ ok: hosting.ready() === true, seen: hosting.ready() }));
   await recordAll(workflows);
 } finally {

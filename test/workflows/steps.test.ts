@@ -31,6 +31,9 @@ describe('migrateRequest', () => {
 
   it('does so when it recomputes', () => survives(migration({ mode: 'recompute' }), ['cutOver', 'releaseSource', 'reportMigration']));
 
+  it('does so when the copy is a workflow of its own', () =>
+    survives(migration({ bulkCopy: true }), ['reserveBlocks', 'copyTransfer', 'cutOver', 'releaseSource', 'reportMigration']));
+
   it('does so when the target is full', () =>
     survives(migration({}, { full: true }), ['reserveBlocks', 'releaseSource', 'dropBlocks', 'reportMigration']));
 

@@ -8,8 +8,13 @@ import type { ActivitySettings } from '../settings.ts';
 
 type Names = 'reserveTransfer' | 'copyTransfer';
 
-/** A sequence that decodes on writes less than a block while a stage runs: one repeat is enough, two are sure. */
-const stages = 3;
+/**
+ * Into a cache. A sequence that decodes on writes less than a block while a stage runs: one repeat is enough, two are
+ * sure. The block being written is of no use there.
+ */
+const intoCache = { maxStages: 4, enoughBlocks: 1 };
+/** Tries of one stage whose connections were all lost; what arrived is not sent again. */
+const triesOfStage = 4;
 
 export function transferKvActivities(ports: Ports, settings: ActivitySettings): Pick<ActivityImplementations, Names> {
   return {
@@ -33,10 +38,11 @@ export function transferKvActivities(ports: Ports, settings: ActivitySettings): 
     },
 
     copyTransfer(context, { plan, held }) {
-      const { requestId, sourceInstanceId, targetInstanceId, epoch, connections } = plan;
-      const job = { reservationId: plan.transferId, requestId, sourceInstanceId, targetInstanceId, epoch, held, connections };
-      // The block being written is of no use to a cache.
-      return copyInStages(ports, settings, job, { maxStages: stages + 1, enoughBlocks: 1, deadlineMs: plan.deadlineMs }, context);
+      const { requestId, sourceInstanceId, targetInstanceId, epoch, connections, deadlineMs } = plan;
+      const reservationId = plan.into?.reservationId ?? plan.transferId;
+      const job = { reservationId, requestId, sourceInstanceId, targetInstanceId, epoch, held, connections };
+      const { maxStages, enoughBlocks } = plan.into ?? intoCache;
+      return copyInStages(ports, settings, job, { maxStages, enoughBlocks, deadlineMs, triesOfStage }, context);
     },
   };
 }
