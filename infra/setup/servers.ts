@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import type { Prepared } from './credentials.ts';
 import type { ProgramName } from './programs.ts';
 import type { PortName, StartSettings } from './settings.ts';
 import { compareVersions } from './version.ts';
@@ -17,7 +18,7 @@ export interface Server {
   addressOf(host: string, port: number): string;
   /** Host and port in an address of the environment. @throws Error when it is none */
   parse(address: string): { host: string; port: number };
-  args(settings: StartSettings, ports: Readonly<Record<PortName, number>>): readonly string[];
+  args(settings: StartSettings, ports: Readonly<Record<PortName, number>>, prepared: Prepared): readonly string[];
   /** What the server says of itself when it answers; throws while it does not. */
   probe(host: string, port: number): Promise<string>;
 }
@@ -68,7 +69,10 @@ export const nats: Server = {
   portName: 'nats',
   addressOf: (host, port) => `nats://${host}:${port}`,
   parse: (address) => parseUrl(address.split(',')[0] as string, 4222),
-  args: (settings, ports) => ['--addr', settings.host, '--port', String(ports.nats), '--jetstream', '--store_dir', inState(settings, 'nats')],
+  args: (settings, ports, { natsConfigPath }) => [
+    ...['--config', natsConfigPath, '--addr', settings.host, '--port', String(ports.nats)],
+    ...['--jetstream', '--store_dir', inState(settings, 'nats')],
+  ],
   async probe(host, port) {
     const greeting = await exchange(host, port, '', (text) => text.includes('\r\n'));
     const info = JSON.parse(/^INFO (\{.*\})/.exec(greeting)?.[1] ?? '{}') as { version?: string; jetstream?: boolean };
@@ -87,10 +91,12 @@ export const redis: Server = {
   portName: 'redis',
   addressOf: (host, port) => `redis://${host}:${port}`,
   parse: (address) => parseUrl(address, 6379),
-  args: (settings, ports) => {
-    const folder = inState(settings, 'redis');
-    return ['--bind', settings.host, '--port', String(ports.redis), '--dir', folder, '--appendonly', 'yes', '--save', '', '--daemonize', 'no'];
-  },
+  args: (settings, ports, { redisAclPath }) => [
+    ...['--bind', settings.host, '--port', String(ports.redis), '--dir', inState(settings, 'redis')],
+    ...['--appendonly', 'yes', '--save', '', '--daemonize', 'no', '--aclfile', redisAclPath],
+    // It would refuse everybody beyond loopback because one user has no password: the one that may only ask whether Redis is there.
+    ...['--protected-mode', 'no'],
+  ],
   async probe(host, port) {
     const answer = await exchange(host, port, 'PING\r\n', (text) => text.includes('\r\n'));
     // One that asks for a password answers, and the services have it from REDIS_URL.

@@ -1,11 +1,14 @@
 // Starts NATS, Redis and Temporal, or finds those that the environment names, and waits until each answers.
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { type Prepared, prepareCredentials } from './credentials.ts';
 import { freePortFrom, holderOf, isFree, PortTakenError } from './listening-port.ts';
 import type { ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import { type Provided, provideAll } from './provide.ts';
-import { type Server, servers, temporal, UnsuitableError } from './servers.ts';
+import { nats, redis, type Server, servers, temporal, UnsuitableError } from './servers.ts';
 import { type PortName, type StartSettings, sharing } from './settings.ts';
+import { compareVersions } from './version.ts';
 
 /** A server that somebody else runs is given this long to answer. */
 const externalTimeoutMs = 5_000;
@@ -18,6 +21,8 @@ export interface RunningServers {
   readonly addresses: Readonly<Record<string, string>>;
   /** Undefined: Temporal runs elsewhere. */
   readonly temporalUiUrl: string | undefined;
+  /** What processes prove themselves with. */
+  readonly prepared: Prepared;
   /** Resolves when all answer. What services cannot do without at their start (NATS, Redis) answers already. */
   readonly settled: Promise<void>;
 }
@@ -25,6 +30,11 @@ export interface RunningServers {
 export async function startServers(settings: StartSettings, table: ProcessTable, progress: Progress): Promise<RunningServers> {
   const provided = await provideServers(settings, progress);
   const ports = await choosePorts(settings, provided, progress);
+  const prepared = prepareCredentials(join(settings.stateFolder, 'credentials'), {
+    nats: provided.has(nats.id),
+    redis: provided.has(redis.id),
+    readOnlyKeys: compareVersions(provided.get(redis.id)?.version ?? '0', '7.0.0') >= 0,
+  });
   const addresses: Record<string, string> = {};
   const waits = servers.map((server) => {
     const program = provided.get(server.id);
@@ -34,7 +44,7 @@ export async function startServers(settings: StartSettings, table: ProcessTable,
       return { server, wait: waitForExternal(server, external as string, progress) };
     }
     addresses[server.variable] = server.addressOf(settings.host, ports[server.portName]);
-    return { server, wait: startOwn(server, program, settings, ports, table, progress) };
+    return { server, wait: startOwn(server, program, settings, ports, prepared, table, progress) };
   });
   const all = Promise.all(waits.map(({ wait }) => wait));
   // A failure is reported by whoever awaits `settled`; until then it is nobody's.
@@ -42,6 +52,7 @@ export async function startServers(settings: StartSettings, table: ProcessTable,
   await Promise.all(waits.filter(({ server }) => server !== temporal).map(({ wait }) => wait));
   return {
     addresses,
+    prepared,
     temporalUiUrl: provided.has(temporal.id) ? `http://${settings.host}:${ports.temporalUi}` : undefined,
     settled: all.then(() => undefined),
   };
@@ -100,6 +111,7 @@ async function startOwn(
   program: Provided,
   settings: StartSettings,
   ports: Readonly<Record<PortName, number>>,
+  prepared: Prepared,
   table: ProcessTable,
   progress: Progress,
 ): Promise<void> {
@@ -108,7 +120,7 @@ async function startOwn(
   const started = table.start({
     id: server.id,
     command: program.path,
-    args: server.args(settings, ports),
+    args: server.args(settings, ports, prepared),
     cwd: settings.root,
     env: settings.env,
   });

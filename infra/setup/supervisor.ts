@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
 import type { FleetConfig } from '../../lib/config/fleet.ts';
+import { readTls } from '../../lib/net/tls.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { systemRng } from '../../lib/rng/system-rng.ts';
+import { inboxPrefixOf } from '../../lib/roles/nats-permissions.ts';
+import type { UserName } from '../../lib/roles/roles.ts';
 import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
 import type { Instance } from './launcher.ts';
 import { isFree, PortTakenError } from './listening-port.ts';
@@ -67,20 +70,31 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     run = { ...base, addresses: started.addresses, ...(started.temporalUiUrl && { temporalUiUrl: started.temporalUiUrl }) };
     saveRun();
     const env = serviceEnvironment(started.addresses, tracing);
+    const { prepared } = started;
+    const as = (user: UserName): NodeJS.ProcessEnv => ({ ...env, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(user) });
     launcher = createLauncher({
       fleet,
       path: join(settings.stateFolder, 'instances.json'),
       changed: saveRun,
       agents: {
-        start: (instance) => startAgent(settings, table, instance, env),
+        start: (instance) => startAgent(settings, table, instance, as('agent')),
         stop: (instance) => table.stop([agentId(instance)], agentStopMs),
       },
     });
-    for (const name of singleServices) startService(settings, table, name, `${name}-1`, env);
-    for (const instance of launcher.instances()) startAgent(settings, table, instance, env);
+    for (const name of singleServices) startService(settings, table, name, `${name}-1`, as(name));
+    for (const instance of launcher.instances()) startAgent(settings, table, instance, as('agent'));
+    const own = prepared.credentials('supervisor').nats;
     const connected = await connectNatsBus({
       servers: started.addresses.NATS_URL as string,
       identity: 'supervisor',
+      login: {
+        token: settings.env.NATS_TOKEN,
+        user: settings.env.NATS_USER,
+        password: settings.env.NATS_PASSWORD,
+        nkeySeed: settings.env.NATS_NKEY_SEED ?? own?.nkeySeed,
+      },
+      tls: readTls('NATS', { caFile: settings.env.NATS_CA, certFile: settings.env.NATS_CERT, keyFile: settings.env.NATS_KEY }),
+      inboxPrefix: inboxPrefixOf('supervisor'),
       clock: systemClock,
       rng: systemRng,
       telemetry: createMemoryTelemetry(systemClock, { process: 'supervisor' }),

@@ -14,7 +14,7 @@ export const keyScopes = ['inference', 'read', 'operate', 'approve'] as const;
 export type KeyScope = (typeof keyScopes)[number];
 
 /** The name of the one key that is in no store: whoever sets a console up gives its hash. It makes the keys of people. */
-export const rootName = 'root';
+export const rootName = 'root-key';
 
 export interface ApiKey {
   readonly id: string;

@@ -1,6 +1,7 @@
 // The bus in production: connects to NATS and puts wire-bus.ts on top.
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { type ConnectionOptions, connect, type NatsConnection } from '@nats-io/transport-node';
+import { type ConnectionOptions, connect, type NatsConnection, nkeyAuthenticator } from '@nats-io/transport-node';
+import type { TlsMaterial } from '../net/tls.ts';
 import type { Bus } from '../ports/bus.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Rng } from '../ports/rng.ts';
@@ -18,9 +19,22 @@ export interface NatsBusOptions {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly telemetry: Telemetry;
-  readonly token?: string;
+  /** A user and password in the addresses come first. */
+  readonly login?: NatsLogin | undefined;
+  /** For tls:// addresses, or where the server wants it. */
+  readonly tls?: TlsMaterial | undefined;
+  /** Of the subjects that answers come to: the server lets a user listen to its own alone. Default: _INBOX */
+  readonly inboxPrefix?: string;
   /** Gives up waiting for the first connection. Default: never. */
   readonly signal?: AbortSignal;
+}
+
+export interface NatsLogin {
+  readonly token?: string | undefined;
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
+  /** Seed of an nkey: the server has the public part, and the seed is never sent. */
+  readonly nkeySeed?: string | undefined;
 }
 
 const retryConnectMs = 250;
@@ -32,7 +46,7 @@ export async function connectNatsBus(options: NatsBusOptions): Promise<Bus> {
   const { identity, clock, rng, telemetry } = options;
   const nats = await connectPatiently(options);
   telemetry.log.info('bus connected', { server: nats.getServer(), version: nats.info?.version });
-  const connection = watchConnection(nats, telemetry);
+  const connection = watchConnection(nats, telemetry, options.inboxPrefix);
   const manager = await jetstreamManager(nats, { checkAPI: false });
   const log = createNatsLog({ connection, client: jetstream(nats), manager, clock, telemetry });
   return createWireBus({ wire: createNatsWire(connection, log, telemetry), identity, clock, telemetry, newId: () => rng.id('m-') });
@@ -40,9 +54,9 @@ export async function connectNatsBus(options: NatsBusOptions): Promise<Bus> {
 
 async function connectPatiently(options: NatsBusOptions): Promise<NatsConnection> {
   const settings: ConnectionOptions = {
-    servers: options.servers.split(',').map((server) => server.trim()),
+    ...reached(options),
     name: options.identity,
-    ...(options.token === undefined ? {} : { token: options.token }),
+    ...(options.inboxPrefix !== undefined && { inboxPrefix: options.inboxPrefix }),
     // A server that was only restarting is found within a quarter of a second; many clients do not come at once.
     maxReconnectAttempts: -1,
     reconnectTimeWait: 150,
@@ -61,8 +75,29 @@ async function connectPatiently(options: NatsBusOptions): Promise<NatsConnection
     } catch (thrown) {
       if (options.signal?.aborted) throw thrown;
       if (attempt % logEveryAttempts === 0)
-        options.telemetry.log.warn('bus not reachable, waiting for it', { servers: options.servers, error: String(thrown) });
+        options.telemetry.log.warn('bus not reachable, waiting for it', { servers: withoutPasswords(options.servers), error: String(thrown) });
       await sleep(options.clock, retryConnectMs, options.signal);
     }
   }
+}
+
+/** Addresses and who we are. The client library takes no user out of an address. */
+function reached({ servers, login = {}, tls }: NatsBusOptions): ConnectionOptions {
+  const urls = servers.split(',').map((server) => server.trim());
+  const [first] = urls.flatMap((url) => URL.parse(url) ?? []);
+  const user = first?.username ? decodeURIComponent(first.username) : login.user;
+  const password = first?.username ? decodeURIComponent(first.password) : login.password;
+  return {
+    servers: urls.map((url) => url.replace(/\/\/[^@/]*@/, '//')),
+    ...(user !== undefined
+      ? { user, ...(password !== undefined && { pass: password }) }
+      : login.nkeySeed !== undefined
+        ? { authenticator: nkeyAuthenticator(new TextEncoder().encode(login.nkeySeed)) }
+        : login.token !== undefined && { token: login.token }),
+    ...((tls || urls.some((url) => url.startsWith('tls:'))) && { tls: { ...tls } }),
+  };
+}
+
+function withoutPasswords(servers: string): string {
+  return servers.replace(/\/\/[^@/,]*@/g, '//***@');
 }

@@ -4,6 +4,8 @@ import type { Telemetry } from '../ports/telemetry.ts';
 
 export interface WatchedConnection {
   readonly nats: NatsConnection;
+  /** Of the subjects that answers come to. */
+  readonly inboxPrefix: string;
   connected(): boolean;
   /** Calls `run` after every reconnect until cancelled, in the order they were added. */
   onReconnect(run: () => void): () => void;
@@ -11,7 +13,7 @@ export interface WatchedConnection {
   atTurnEnd(run: () => void): void;
 }
 
-export function watchConnection(nats: NatsConnection, telemetry: Telemetry): WatchedConnection {
+export function watchConnection(nats: NatsConnection, telemetry: Telemetry, inboxPrefix = '_INBOX'): WatchedConnection {
   const gauge = telemetry.gauge('switchyard_bus_connected');
   const reconnected = new Set<() => void>();
   let turnEnd: (() => void)[] = [];
@@ -49,6 +51,7 @@ export function watchConnection(nats: NatsConnection, telemetry: Telemetry): Wat
 
   return {
     nats,
+    inboxPrefix,
     connected: () => isConnected && !nats.isClosed(),
     onReconnect(run) {
       reconnected.add(run);

@@ -17,6 +17,11 @@ const setUpAgainAfterMs = 1_000;
 /** Unacknowledged messages of one durable, over all its consumers. */
 const maxUnacknowledged = maxConsuming * 4;
 
+/** Where the server pushes what a durable consumer shall get. */
+export function deliverSubject(stream: string, durable: string): string {
+  return `_DELIVER.${stream}.${durable}`;
+}
+
 interface Keeper {
   /** Looks now. */
   look(): void;
@@ -46,7 +51,7 @@ export function createNatsConsumers(options: NatsConsumersOptions): MessageLog['
    */
   async function consume(spec: StreamSpec, durable: string, consumption: Consumption): Promise<Listening> {
     const running = new Set<Promise<void>>();
-    const subject = `_DELIVER.${spec.stream}.${durable}`;
+    const subject = deliverSubject(spec.stream, durable);
     const declareBoth = async () => {
       await declare(spec);
       await declareConsumer(manager, spec, durable, subject);

@@ -17,7 +17,7 @@ interface Open {
 
 export function createStoring({ connection, clock }: { connection: WatchedConnection; clock: Clock }): Storing {
   const { nats } = connection;
-  const inbox = createInbox();
+  const inbox = createInbox(connection.inboxPrefix);
   /** Bounded by the callers, who wait. */
   const open = new Map<string, Open>();
   let tokens = 0;

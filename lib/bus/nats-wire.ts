@@ -72,7 +72,7 @@ export function createNatsWire(connection: WatchedConnection, log: MessageLog, t
   }
 
   return {
-    inbox: createInbox(),
+    inbox: createInbox(connection.inboxPrefix),
     send,
     listen,
     connected: () => connection.connected() && !isClosed,

@@ -7,7 +7,7 @@ export interface FrameParser {
 
 export const lengthBytes = 4;
 
-export function createFrameParser(maxFrameBytes: number, emit: (frame: Uint8Array) => void): FrameParser {
+export function createFrameParser(maxFrameBytes: () => number, emit: (frame: Uint8Array) => void): FrameParser {
   const header = new Uint8Array(lengthBytes);
   let headerFilled = 0;
   let frame: Uint8Array | undefined;
@@ -24,7 +24,7 @@ export function createFrameParser(maxFrameBytes: number, emit: (frame: Uint8Arra
           at += part;
           if (headerFilled < lengthBytes) return;
           const length = new DataView(header.buffer).getUint32(0);
-          if (length > maxFrameBytes) throw new Error('frame too large');
+          if (length > maxFrameBytes()) throw new Error('frame too large');
           frame = new Uint8Array(length);
           filled = 0;
           headerFilled = 0;

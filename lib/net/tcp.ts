@@ -1,29 +1,45 @@
 // KV transfer: frames over TCP, each after four bytes of length. A frame's bytes go to the kernel without a copy of ours.
-import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net';
+import { createServer, isIP, type Server, type Socket, connect as tcpConnect } from 'node:net';
+import { createServer as createTlsServer, type TlsOptions, connect as tlsConnect } from 'node:tls';
 import type { Clock } from '../ports/clock.ts';
 import type { Connection } from '../ports/net.ts';
 import { ConnectionEnds } from './connection-ends.ts';
 import { createFrameParser, lengthBytes } from './frame-parser.ts';
+import type { TlsMaterial } from './tls.ts';
 
 /** A closing connection whose peer takes nothing is cut after this. */
 const closeWithinMs = 5000;
+const handshakeMs = 5000;
 
-export function tcpConnection(socket: Socket, maxFrameBytes: number, clock: Clock): Connection {
+/** What has to come before anything else. */
+export interface Gate {
+  /** Larger first frames are refused unread. */
+  readonly maxBytes: number;
+  /** Sees the first frame; false: the connection is cut. */
+  open(frame: Uint8Array): boolean;
+}
+
+export function tcpConnection(socket: Socket, maxFrameBytes: number, clock: Clock, gate?: Gate): Connection {
   const ends = new ConnectionEnds();
   const remote = `${socket.remoteAddress}:${socket.remotePort}`;
   socket.setNoDelay(true);
   // A peer whose machine is gone answers no probes; the kernel then reports the connection as lost.
   socket.setKeepAlive(true, 5000);
 
-  const parser = createFrameParser(maxFrameBytes, (frame) => {
-    if (!ends.arrive(frame)) socket.pause();
+  let waitsFor = gate;
+  const limit = () => waitsFor?.maxBytes ?? maxFrameBytes;
+  const parser = createFrameParser(limit, (frame) => {
+    if (waitsFor) {
+      if (!waitsFor.open(frame)) throw new Error('not let in');
+      waitsFor = undefined;
+    } else if (!ends.arrive(frame)) socket.pause();
   });
   socket.on('data', (chunk: Uint8Array) => {
     if (ends.closedWhy !== undefined) return;
     try {
       parser.push(chunk);
     } catch {
-      ends.end('frame too large');
+      ends.end(waitsFor ? 'not let in' : 'frame too large');
       socket.destroy();
     }
   });
@@ -60,9 +76,15 @@ export function tcpConnection(socket: Socket, maxFrameBytes: number, clock: Cloc
   };
 }
 
-export function listenTcp(host: string, port: number, onSocket: (socket: Socket) => void): Promise<Server> {
+/** With a certificate over TLS; with authorities too, whoever connects needs a certificate of theirs. */
+export function serverTls(tls: TlsMaterial): TlsOptions {
+  const { ca, cert, key } = tls;
+  return { ...(cert && key && { cert, key }), ...(ca && { ca, requestCert: true, rejectUnauthorized: true }), handshakeTimeout: handshakeMs };
+}
+
+export function listenTcp(host: string, port: number, tls: TlsMaterial | undefined, onSocket: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer(onSocket);
+    const server = tls?.cert ? createTlsServer(serverTls(tls), onSocket) : createServer(onSocket);
     server.once('error', reject);
     server.listen(port, host, () => {
       server.off('error', reject);
@@ -71,17 +93,24 @@ export function listenTcp(host: string, port: number, onSocket: (socket: Socket)
   });
 }
 
+export interface TcpTarget {
+  readonly host: string;
+  readonly port: number;
+  /** Over TLS. */
+  readonly tls?: TlsMaterial | undefined;
+}
+
 /** @throws Error when nobody answers; the socket is destroyed when `signal` aborts */
-export function connectTcp(host: string, port: number, maxFrameBytes: number, clock: Clock, signal: AbortSignal): Promise<Connection> {
+export function connectTcp({ host, port, tls }: TcpTarget, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = tcpConnect({ host, port });
+    const socket = tls ? tlsConnect({ host, port, ...tls, ...(isIP(host) === 0 && { servername: host }) }) : tcpConnect({ host, port });
     const giveUp = () => socket.destroy(new Error('gave up'));
     signal.addEventListener('abort', giveUp, { once: true });
     socket.once('error', reject);
-    socket.once('connect', () => {
+    socket.once(tls ? 'secureConnect' : 'connect', () => {
       signal.removeEventListener('abort', giveUp);
       socket.off('error', reject);
-      resolve(tcpConnection(socket, maxFrameBytes, clock));
+      resolve(socket);
     });
   });
 }

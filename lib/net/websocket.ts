@@ -1,11 +1,15 @@
 // The token link: one WebSocket per gateway and agent, binary frames, no compression. Frames of one turn of the event loop
 // leave in one write, because the write costs more than the frame. Pings find a peer that is gone without a word; a frame
 // above the limit closes the connection.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
 import { type Clock, every } from '../ports/clock.ts';
 import type { Connection } from '../ports/net.ts';
 import { ConnectionEnds } from './connection-ends.ts';
+import { serverTls } from './tcp.ts';
+import type { TlsMaterial } from './tls.ts';
 
 /** A peer that sent nothing (not even a pong) for two whole intervals is gone. */
 const pingEveryMs = 2000;
@@ -88,35 +92,82 @@ const plain = { perMessageDeflate: false, skipUTF8Validation: true, closeTimeout
  */
 const noMask = { generateMask: (mask: Buffer) => void mask.fill(0) };
 
+export interface WebSocketListening {
+  readonly host: string;
+  readonly port: number;
+  readonly maxFrameBytes: number;
+  readonly tls: TlsMaterial | undefined;
+  /** Looks at the token of whoever wants in and says what to answer; undefined: no. Absent: everybody is let in. */
+  readonly admit?: ((token: string, remote: string) => string | undefined) | undefined;
+}
+
+const tokenScheme = 'Switchyard ';
+const answerHeader = 'x-switchyard-proof';
+
 export function listenWebSocket(
-  options: { host: string; port: number; maxFrameBytes: number },
+  { host, port, maxFrameBytes, tls, admit }: WebSocketListening,
   onSocket: (socket: WebSocket, tcp: Socket, remote: string) => void,
-): Promise<WebSocketServer> {
+): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = new WebSocketServer({ ...plain, host: options.host, port: options.port, maxPayload: options.maxFrameBytes });
+    const nothingHere = (_request: IncomingMessage, response: ServerResponse) => response.writeHead(426, { connection: 'close' }).end();
+    const server = tls?.cert ? createSecureServer(serverTls(tls), nothingHere) : createServer(nothingHere);
+    const sockets = new WebSocketServer({ ...plain, noServer: true, maxPayload: maxFrameBytes });
+    const answers = new WeakMap<IncomingMessage, string>();
+    sockets.on('headers', (headers, request) => {
+      const answer = answers.get(request);
+      if (answer !== undefined) headers.push(`${answerHeader}: ${answer}`);
+    });
+    server.on('upgrade', (request, tcp: Socket, head) => {
+      const remote = `${tcp.remoteAddress}:${tcp.remotePort}`;
+      if (admit) {
+        const { authorization = '' } = request.headers;
+        const answer = authorization.startsWith(tokenScheme) ? admit(authorization.slice(tokenScheme.length), remote) : undefined;
+        if (answer === undefined) {
+          tcp.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+          return;
+        }
+        answers.set(request, answer);
+      }
+      sockets.handleUpgrade(request, tcp, head, (socket) => onSocket(socket, tcp, remote));
+    });
     server.once('error', reject);
-    server.on('connection', (socket, request) => onSocket(socket, request.socket, `${request.socket.remoteAddress}:${request.socket.remotePort}`));
-    server.once('listening', () => {
+    server.listen(port, host, () => {
       server.off('error', reject);
       resolve(server);
     });
   });
 }
 
+export interface WebSocketProof {
+  readonly token: string;
+  isAnswer(answer: string): boolean;
+}
+
 /**
  * The connection is made within the `open` event: frames that came together with the handshake would be lost later.
  * @throws Error when nobody answers, or when `signal` aborts
  */
-export function connectWebSocket(address: string, maxFrameBytes: number, clock: Clock, signal: AbortSignal): Promise<Connection> {
+export function connectWebSocket(
+  address: string,
+  options: { maxFrameBytes: number; clock: Clock; tls: TlsMaterial | undefined; proof: WebSocketProof | undefined },
+  signal: AbortSignal,
+): Promise<Connection> {
+  const { maxFrameBytes, clock, tls, proof } = options;
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(address, { ...plain, ...noMask, maxPayload: maxFrameBytes });
+    const headers = proof ? { authorization: tokenScheme + proof.token } : {};
+    const socket = new WebSocket(address, { ...plain, ...noMask, ...tls, headers, maxPayload: maxFrameBytes });
     let tcp: Socket | undefined;
     socket.once('upgrade', (response) => {
       tcp = response.socket;
+      const answer = response.headers[answerHeader];
+      if (proof && !(typeof answer === 'string' && proof.isAnswer(answer))) {
+        reject(new Error('it does not know the fleet secret'));
+        socket.terminate();
+      }
     });
     const giveUp = () => socket.terminate();
     signal.addEventListener('abort', giveUp, { once: true });
-    socket.once('error', reject);
+    socket.on('error', reject);
     socket.once('open', () => {
       signal.removeEventListener('abort', giveUp);
       socket.off('error', reject);

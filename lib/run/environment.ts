@@ -12,8 +12,23 @@ const flag = z.enum(['true', 'false', '1', '0']).transform((text) => text === 't
 export const environmentSchema = z.object({
   NATS_URL: z.string().default('nats://127.0.0.1:4222').describe('the bus; several servers are separated by commas'),
   NATS_TOKEN: z.string().optional().describe('token for NATS, where it wants one'),
-  REDIS_URL: z.string().default('redis://127.0.0.1:6379').describe('the store'),
+  NATS_USER: z.string().optional().describe('user for NATS, where it wants one'),
+  NATS_PASSWORD: z.string().optional().describe('password of that user'),
+  NATS_NKEY_SEED: z.string().optional().describe('seed of an nkey for NATS, where it wants one; it is never sent'),
+  NATS_CA: z.string().optional().describe('file of the authorities trusted for NATS over TLS (tls://)'),
+  NATS_CERT: z.string().optional().describe('file of our certificate for NATS, where it wants one'),
+  NATS_KEY: z.string().optional().describe('file of its key'),
+  REDIS_URL: z.string().default('redis://127.0.0.1:6379').describe('the store; rediss:// is over TLS'),
+  REDIS_CA_FILE: z.string().optional().describe('file of the authorities trusted for Redis over TLS'),
+  REDIS_CERT_FILE: z.string().optional().describe('file of our certificate for Redis, where it wants one'),
+  REDIS_KEY_FILE: z.string().optional().describe('file of its key'),
   TEMPORAL_ADDRESS: z.string().default('127.0.0.1:7233').describe('workflows; host and port'),
+  TEMPORAL_API_KEY: z.string().optional().describe('API key for Temporal, where it wants one; switches TLS on'),
+  TEMPORAL_TLS: flag.default(false).describe('TLS to Temporal; the files below switch it on as well'),
+  TEMPORAL_TLS_SERVER_CA_CERT_PATH: z.string().optional().describe('file of the authorities trusted for Temporal'),
+  TEMPORAL_TLS_CLIENT_CERT_PATH: z.string().optional().describe('file of our certificate for Temporal'),
+  TEMPORAL_TLS_CLIENT_KEY_PATH: z.string().optional().describe('file of its key'),
+  TEMPORAL_TLS_SERVER_NAME: z.string().optional().describe("name expected in Temporal's certificate, where it is not that of the address"),
   TEMPORAL_NAMESPACE: z.string().default('default').describe('namespace of the workflows'),
   OTEL_TRACES_EXPORTER: z.enum(exporterNames).default('none').describe('where spans are sent; the standard OTEL_EXPORTER_* variables say how'),
   OTEL_EXPORTER_OTLP_PROTOCOL: z.enum(['http/protobuf']).optional().describe('the only one there is'),
@@ -31,6 +46,22 @@ export const environmentSchema = z.object({
     .regex(/^[a-zA-Z0-9_-]+$/, 'letters, digits, dashes and underscores')
     .optional()
     .describe('name of this process; default: the service and six characters'),
+  SWITCHYARD_CREDENTIALS_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'JSON with the credentials of this process: `nats.nkeySeed`, `redis.user`, `redis.password`, `fleetSecret`; readable by its owner alone',
+    ),
+  SWITCHYARD_FLEET_SECRET: z
+    .string()
+    .optional()
+    .describe('gateways and agents prove to each other that they know it; several with commas: the first is used, all are taken'),
+  SWITCHYARD_LINK_TLS_CERT_FILE: z.string().optional().describe('certificate of token links and KV connections: they are over TLS then'),
+  SWITCHYARD_LINK_TLS_KEY_FILE: z.string().optional().describe('file of its key'),
+  SWITCHYARD_LINK_TLS_CA_FILE: z
+    .string()
+    .optional()
+    .describe('authorities trusted for token links and KV connections; where an agent has them, whoever connects needs a certificate of theirs'),
   SWITCHYARD_CONFIG_DIR: z.string().default('infra/config').describe('folder of fleet.yaml and <service>.yaml'),
   SWITCHYARD_HOST: z.string().default('127.0.0.1').describe('address to listen on, for every service with a `host` setting and for the probes'),
   SWITCHYARD_ADVERTISE_HOST: z

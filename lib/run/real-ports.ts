@@ -1,20 +1,25 @@
 // The ports of a real process. Waits for NATS and Redis, which nothing can start without; Temporal may come later.
-import { connectNatsBus } from '../bus/nats-bus.ts';
+import { connectNatsBus, type NatsLogin } from '../bus/nats-bus.ts';
 import { systemClock } from '../clock/system-clock.ts';
 import { createNodeHttp } from '../http/node-http.ts';
 import { createNodeNet } from '../net/node-net.ts';
+import { readTls } from '../net/tls.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Identity, Ports } from '../ports/ports.ts';
 import type { Store } from '../ports/store.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { systemRng } from '../rng/system-rng.ts';
+import { inboxPrefixOf } from '../roles/nats-permissions.ts';
 import { connectRedisStore } from '../store/redis-store.ts';
 import { connectTemporalWorkflows } from '../workflows/temporal-workflows.ts';
+import { type Credentials, credentialsWarning, readCredentials } from './credentials.ts';
 import type { Environment } from './environment.ts';
 
 export interface RealPortsOptions {
   readonly environment: Environment;
   readonly identity: Identity;
+  /** Its name. */
+  readonly service: string;
   readonly telemetry: Telemetry;
   /** Gives up waiting for servers. */
   readonly signal: AbortSignal;
@@ -36,10 +41,26 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
   const { environment, identity, telemetry, signal } = options;
   const clock = systemClock;
   const rng = systemRng;
-  const store = connectRedisStore({ url: environment.REDIS_URL, clock, telemetry });
-  const workflows = connectTemporalWorkflows({ address: environment.TEMPORAL_ADDRESS, namespace: environment.TEMPORAL_NAMESPACE, telemetry });
+  const credentials = readCredentials(environment.SWITCHYARD_CREDENTIALS_FILE);
+  const warning = credentialsWarning(environment.SWITCHYARD_CREDENTIALS_FILE);
+  if (warning) telemetry.log.warn(warning);
+  const tls = tlsOf(environment);
+  const store = connectRedisStore({
+    url: environment.REDIS_URL,
+    clock,
+    telemetry,
+    tls: tls.redis,
+    user: credentials.redis && { name: credentials.redis.user, password: credentials.redis.password },
+  });
+  const workflows = connectTemporalWorkflows({
+    address: environment.TEMPORAL_ADDRESS,
+    namespace: environment.TEMPORAL_NAMESPACE,
+    apiKey: environment.TEMPORAL_API_KEY,
+    tls: tls.temporal,
+    telemetry,
+  });
   try {
-    options.waiting(`waiting for NATS at ${environment.NATS_URL}`);
+    options.waiting(`waiting for NATS at ${hidePassword(environment.NATS_URL)}`);
     const bus = await connectNatsBus({
       servers: environment.NATS_URL,
       identity: identity.id,
@@ -47,7 +68,9 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
       rng,
       telemetry,
       signal,
-      ...(environment.NATS_TOKEN === undefined ? {} : { token: environment.NATS_TOKEN }),
+      tls: tls.nats,
+      login: natsLogin(environment, credentials),
+      inboxPrefix: inboxPrefixOf(options.service),
     });
     options.waiting(`waiting for Redis at ${hidePassword(environment.REDIS_URL)}`);
     await storeConnected(store, clock, telemetry, environment.REDIS_URL, signal);
@@ -57,7 +80,12 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
       rng,
       bus,
       store,
-      net: createNodeNet(clock, { advertiseHost: environment.SWITCHYARD_ADVERTISE_HOST }),
+      net: createNodeNet(clock, {
+        advertiseHost: environment.SWITCHYARD_ADVERTISE_HOST,
+        secret: environment.SWITCHYARD_FLEET_SECRET ?? credentials.fleetSecret,
+        tls: tls.link,
+        refused: (remote, why) => telemetry.log.warn('connection refused', { remote, why }),
+      }),
       http: createNodeHttp({ clock, telemetry }),
       workflows,
       telemetry,
@@ -88,6 +116,38 @@ async function storeConnected(store: Store, clock: Clock, telemetry: Telemetry, 
   }
 }
 
+/** What the environment says comes first. */
+function natsLogin(environment: Environment, { nats }: Credentials): NatsLogin {
+  const { NATS_TOKEN: token, NATS_USER: user, NATS_PASSWORD: password, NATS_NKEY_SEED } = environment;
+  const named = token !== undefined || user !== undefined;
+  return { token, user, password, nkeySeed: NATS_NKEY_SEED ?? (named ? undefined : nats?.nkeySeed) };
+}
+
+function tlsOf(environment: Environment) {
+  const link = readTls('token links', {
+    caFile: environment.SWITCHYARD_LINK_TLS_CA_FILE,
+    certFile: environment.SWITCHYARD_LINK_TLS_CERT_FILE,
+    keyFile: environment.SWITCHYARD_LINK_TLS_KEY_FILE,
+  });
+  const temporal = readTls('Temporal', {
+    caFile: environment.TEMPORAL_TLS_SERVER_CA_CERT_PATH,
+    certFile: environment.TEMPORAL_TLS_CLIENT_CERT_PATH,
+    keyFile: environment.TEMPORAL_TLS_CLIENT_KEY_PATH,
+  });
+  const serverName = environment.TEMPORAL_TLS_SERVER_NAME;
+  const withTemporal = temporal || serverName !== undefined || environment.TEMPORAL_TLS || environment.TEMPORAL_API_KEY !== undefined;
+  return {
+    link,
+    nats: readTls('NATS', { caFile: environment.NATS_CA, certFile: environment.NATS_CERT, keyFile: environment.NATS_KEY }),
+    redis: readTls('Redis', {
+      caFile: environment.REDIS_CA_FILE,
+      certFile: environment.REDIS_CERT_FILE,
+      keyFile: environment.REDIS_KEY_FILE,
+    }),
+    temporal: withTemporal ? { ...temporal, serverName } : undefined,
+  };
+}
+
 function hidePassword(url: string): string {
-  return url.replace(/(:\/\/[^:@/]*:)[^@/]*@/, '$1***@');
+  return url.replace(/(:\/\/[^:@/]*:)[^@/]*@/g, '$1***@');
 }

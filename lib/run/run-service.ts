@@ -8,6 +8,7 @@ import { sleep } from '../ports/clock.ts';
 import { systemRng } from '../rng/system-rng.ts';
 import { createOtelTelemetry, type OtelTelemetry } from '../telemetry/otel.ts';
 import { type Probe, startProbe } from '../telemetry/probe/probe.ts';
+import { readCredentials } from './credentials.ts';
 import { serveDescription } from './describe.ts';
 import { type Environment, environmentWarnings, readEnvironment } from './environment.ts';
 import { connectRealPorts, type RealPorts } from './real-ports.ts';
@@ -84,7 +85,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
       folder: environment.SWITCHYARD_CONFIG_DIR,
       service: service.name,
       schema: service.schema,
-      environment: process.env,
+      environment: { ...readCredentials(environment.SWITCHYARD_CREDENTIALS_FILE).settings, ...process.env },
       clock: systemClock,
       telemetry,
     });
@@ -103,6 +104,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
     real = await connectRealPorts({
       environment,
       identity,
+      service: service.name,
       telemetry,
       signal: stopping.signal,
       waiting(what) {

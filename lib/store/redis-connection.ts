@@ -2,6 +2,7 @@
 // piles up while Redis is away. Reconnects by itself, for ever.
 import { Redis, ReplyError } from 'ioredis';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import type { TlsMaterial } from '../net/tls.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { Script } from './redis-scripts.ts';
@@ -23,7 +24,18 @@ export interface RedisConnection {
   close(): Promise<void>;
 }
 
-export function openRedisConnection({ url, clock, telemetry }: { url: string; clock: Clock; telemetry: Telemetry }): RedisConnection {
+export interface RedisOptions {
+  /** redis:// or, over TLS, rediss:// */
+  readonly url: string;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** A user in the address comes first. */
+  readonly user?: { readonly name: string; readonly password: string } | undefined;
+  /** For rediss:// */
+  readonly tls?: TlsMaterial | undefined;
+}
+
+export function openRedisConnection({ url, clock, telemetry, user, tls }: RedisOptions): RedisConnection {
   const errors = telemetry.counter('switchyard_store_errors_total');
   const took = telemetry.histogram('switchyard_store_seconds');
   const gauge = telemetry.gauge('switchyard_store_connected');
@@ -31,8 +43,12 @@ export function openRedisConnection({ url, clock, telemetry }: { url: string; cl
   let isClosed = false;
   let lastError = 'not connected yet';
 
+  const named = URL.parse(url)?.password;
   const redis = new Redis(url, {
+    ...(user && !named && { username: user.name, password: user.password }),
+    ...(tls && url.startsWith('rediss:') && { tls: { ...tls } }),
     enableOfflineQueue: false,
+    disableClientInfo: true,
     maxRetriesPerRequest: 0,
     // What is asked in one turn of the event loop leaves in one write: half the cost of an operation.
     enableAutoPipelining: true,

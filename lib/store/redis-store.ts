@@ -1,29 +1,24 @@
-// The store in production: Redis. Key names are in this file, what must be atomic is in redis-scripts.ts.
+// The store in production: Redis. Key names are in redis-keys.ts, what must be atomic is in redis-scripts.ts.
 import type { Redis } from 'ioredis';
-import type { Clock } from '../ports/clock.ts';
 import type { LedgerLimits, LedgerState, ReserveResult, Store } from '../ports/store.ts';
-import type { Telemetry } from '../ports/telemetry.ts';
 import { settledMemoryMs } from './ledger.ts';
 import { maxListed, nextEpoch } from './limits.ts';
-import { openRedisConnection, runScript } from './redis-connection.ts';
+import { openRedisConnection, type RedisOptions, runScript } from './redis-connection.ts';
+import { keyPatterns, ledgerKeys } from './redis-keys.ts';
 import * as scripts from './redis-scripts.ts';
 
-const entryPrefix = 'sy:entry:';
+const entryPrefix = keyPatterns.entry('');
 const scanCount = 1_000;
 const readAtOnce = 500;
 
 const unlimited: LedgerLimits = { requestsPerMinute: 0, tokensPerMinute: 0, budgetMicros: 0 };
 
-export function connectRedisStore(options: { url: string; clock: Clock; telemetry: Telemetry }): Store {
+export function connectRedisStore(options: RedisOptions): Store {
   const { clock } = options;
   const connection = openRedisConnection(options);
   const { operate } = connection;
 
-  const leaseKey = (name: string) => `sy:lease:${name}`;
-  const snapshotKey = (name: string) => `sy:snapshot:${name}`;
-  const logKey = (key: string) => `sy:log:${key}`;
-  /** Braces: all of one API key's entries lie in the same slot of a Redis cluster. */
-  const ledgerKeys = (keyId: string) => ['', ':open', ':amounts', ':settled'].map((part) => `sy:ledger:{${keyId}}${part}`);
+  const { lease: leaseKey, snapshot: snapshotKey, log: logKey } = keyPatterns;
 
   async function runLedger(
     redis: Redis,

@@ -2,6 +2,7 @@
 // answer without asking. The gRPC channel reconnects by itself.
 import type { Client, WorkflowClientInterceptor } from '@temporalio/client';
 import type { Headers } from '@temporalio/common';
+import type { TlsMaterial } from '../net/tls.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 
 export interface TemporalConnection {
@@ -17,6 +18,18 @@ export interface TemporalAddress {
   /** host:port */
   readonly address: string;
   readonly namespace: string;
+  readonly apiKey?: string | undefined;
+  /** Absent: without TLS. */
+  readonly tls?: (TlsMaterial & { readonly serverName?: string | undefined }) | undefined;
+}
+
+/** As the client and the worker take it. */
+export function securityOf({ apiKey, tls }: Pick<TemporalAddress, 'apiKey' | 'tls'>) {
+  if (!tls) return {};
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const pair = tls.cert && tls.key ? { clientCertPair: { crt: bytes(tls.cert), key: bytes(tls.key) } } : {};
+  const name = tls.serverName === undefined ? {} : { serverNameOverride: tls.serverName };
+  return { tls: { ...(tls.ca && { serverRootCACertificate: bytes(tls.ca) }), ...pair, ...name }, ...(apiKey !== undefined && { apiKey }) };
 }
 
 /** How often the server is asked whether it is there. */
@@ -47,7 +60,7 @@ export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): T
       // The client would throw past everybody when it tried again on a closed connection.
       retryableDecider: (attempt, status) => !closing.signal.aborted && attempt < attempts && temporal.isRetryableError(status),
     });
-    const connection = temporal.Connection.lazy({ address: server.address, interceptors: [retry] });
+    const connection = temporal.Connection.lazy({ address: server.address, ...securityOf(server), interceptors: [retry] });
     const interceptors = { workflow: [carryTrace(() => traceHeaders(telemetry.active()?.traceparent))] };
     const client = new temporal.Client({ connection, namespace: server.namespace, interceptors });
     void look();

@@ -4,10 +4,9 @@ import type { Worker } from '@temporalio/worker';
 import type { ActivityImplementations } from '../../core/workflows/activities.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { Hosting, HostingOptions } from '../ports/workflows.ts';
+import type { TemporalAddress } from './temporal-connection.ts';
 
-export interface TemporalHostOptions {
-  readonly address: string;
-  readonly namespace: string;
+export interface TemporalHostOptions extends TemporalAddress {
   readonly taskQueue: string;
   readonly telemetry: Telemetry;
   readonly activities: ActivityImplementations;
@@ -32,7 +31,7 @@ export function hostInTemporal(options: TemporalHostOptions): Hosting {
     if (stopping.signal.aborted) return;
     state = `connecting to Temporal at ${address}`;
     const maxActivities = options.hosting.maxActivities ?? 100;
-    const made = await createTemporalWorker({ address, namespace, taskQueue, telemetry, activities: options.activities, codePath, maxActivities });
+    const made = await createTemporalWorker({ ...options, codePath, maxActivities });
     try {
       if (stopping.signal.aborted) return;
       worker = made.worker;

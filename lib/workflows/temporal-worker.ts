@@ -7,11 +7,10 @@ import type { ActivityContext } from '../../core/workflows/control.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { toTemporal } from './sandbox/failures.ts';
 import { traceOf } from './sandbox/trace-header.ts';
+import { securityOf, type TemporalAddress } from './temporal-connection.ts';
 import { installRuntime } from './temporal-runtime.ts';
 
-export interface TemporalWorkerOptions {
-  readonly address: string;
-  readonly namespace: string;
+export interface TemporalWorkerOptions extends TemporalAddress {
   readonly taskQueue: string;
   readonly telemetry: Telemetry;
   readonly activities: ActivityImplementations;
@@ -26,7 +25,7 @@ const forceMs = 8_000;
 /** @returns the worker, not yet running, and how to close its connection afterwards */
 export async function createTemporalWorker(options: TemporalWorkerOptions): Promise<{ worker: Worker; close: () => Promise<void> }> {
   installRuntime(options.telemetry);
-  const connection = await NativeConnection.connect({ address: options.address });
+  const connection = await NativeConnection.connect({ address: options.address, ...securityOf(options) });
   const close = () => connection.close();
   try {
     const worker = await Worker.create({

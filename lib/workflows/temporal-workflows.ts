@@ -4,15 +4,12 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { WorkflowName, WorkflowResults } from '../../core/workflows/catalogue.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { WorkflowSummary, Workflows } from '../ports/workflows.ts';
-import { lazyConnection } from './temporal-connection.ts';
+import { lazyConnection, type TemporalAddress } from './temporal-connection.ts';
 import { hostInTemporal } from './temporal-host.ts';
 import { describeWorkflow } from './workflow-summary.ts';
 import { workflowTaskTimeoutMs } from './workflow-times.ts';
 
-export interface TemporalWorkflowsOptions {
-  /** host:port */
-  readonly address: string;
-  readonly namespace: string;
+export interface TemporalWorkflowsOptions extends TemporalAddress {
   readonly telemetry: Telemetry;
   /** Workers and starters meet here. */
   readonly taskQueue?: string;
@@ -115,10 +112,8 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
 
     host: (activities, hosting = {}) =>
       hostInTemporal({
-        address: options.address,
-        namespace: options.namespace,
+        ...options,
         taskQueue,
-        telemetry,
         activities,
         hosting,
         serverAnswers: () => connection.connected(),

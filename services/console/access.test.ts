@@ -121,7 +121,7 @@ describe('with keys', () => {
       name: 'bob',
       scopes: ['approve'],
     });
-    for (const name of ['root', 'bob the builder']) {
+    for (const name of ['root-key', 'bob the builder']) {
       expect((await ask('POST', '/keys', bearer(rootKey), { name, scopes: ['approve'] })).status).toBe(400);
     }
   });

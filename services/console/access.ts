@@ -3,6 +3,7 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { presentedKey } from '../../core/openai/headers.ts';
 import type { KeyCache } from '../../lib/auth/key-cache.ts';
 import { type ApiKey, hashKey, holds, keyPrefix, rootName, sameHash } from '../../lib/auth/keys.ts';
+import { isLoopback } from '../../lib/net/loopback.ts';
 import type { HttpRequest } from '../../lib/ports/http.ts';
 import type { ConsoleConfig } from './config.ts';
 
@@ -20,11 +21,6 @@ export type Access = (request: HttpRequest, needs: Scope) => Promise<Operator>;
 
 export const operatorNamePattern = /^[A-Za-z0-9._@-]{1,64}$/;
 const nameHeader = 'x-switchyard-operator';
-
-/** Whether nobody but this machine can reach an address that is listened on. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
 
 export function accessMode({ auth, host }: Pick<ConsoleConfig, 'auth' | 'host'>): 'open' | 'keys' {
   return auth === 'auto' ? (isLoopback(host) ? 'open' : 'keys') : auth;

@@ -13,7 +13,7 @@ export const consoleSchema = z.strictObject({
     .string()
     .regex(/^([0-9a-f]{64})?$/, 'the SHA-256 of a key, 64 hexadecimal digits')
     .default('')
-    .describe('hash of the key "root", which may do everything and makes the keys of people; empty: there is none'),
+    .describe('hash of the key "root-key", which may do everything and makes the keys of people; empty: there is none'),
   allowedHosts: z
     .array(z.string().min(1))
     .max(100)

@@ -6,12 +6,19 @@ import { systemClock } from '../../lib/clock/system-clock.ts';
 import { createMemoryNet } from '../../lib/net/memory-net.ts';
 import { createNodeNet } from '../../lib/net/node-net.ts';
 import type { Connection, LinkKind, Listener, Net } from '../../lib/ports/net.ts';
+import { testCertificates } from '../support/certificates.ts';
+
+const tls = testCertificates();
 
 const nets: [string, LinkKind, () => Net][] = [
   ['memory', 'link', () => createMemoryNet(systemClock)],
   ['memory with latency', 'kv', () => createMemoryNet(systemClock, { latencyMs: 1 })],
   ['websocket', 'link', () => createNodeNet(systemClock)],
   ['tcp', 'kv', () => createNodeNet(systemClock)],
+  ['websocket with a secret', 'link', () => createNodeNet(systemClock, { secret: 'fleet' })],
+  ['tcp with a secret', 'kv', () => createNodeNet(systemClock, { secret: 'fleet' })],
+  ['websocket over TLS', 'link', () => createNodeNet(systemClock, { secret: 'fleet', tls })],
+  ['tcp over TLS', 'kv', () => createNodeNet(systemClock, { secret: 'fleet', tls })],
 ];
 
 const maxFrameBytes = 4 * 1024 * 1024;

@@ -49,24 +49,39 @@ process.once('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-export async function startNats(): Promise<TestServer> {
+export interface Guarded {
+  /** A configuration file for nats-server, an ACL file for redis-server. */
+  readonly file: string;
+  /** user:password, in it, of somebody who may do everything; part of `address`. */
+  readonly login: string;
+}
+
+/** Open to everybody unless `guarded`. */
+export async function startNats(guarded?: Guarded): Promise<TestServer> {
   const [port = 0] = await freePorts(1);
   return startServer({
     program: 'nats-server',
     ports: [port],
-    address: `nats://127.0.0.1:${port}`,
-    args: (folder) => ['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', folder],
+    address: `nats://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
+    args: (folder) => [
+      ...(guarded ? ['--config', guarded.file] : []),
+      ...['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', folder],
+    ],
     ready: () => nats.probe('127.0.0.1', port),
   });
 }
 
-export async function startRedis(): Promise<TestServer> {
+/** Open to everybody unless `guarded`. */
+export async function startRedis(guarded?: Guarded): Promise<TestServer> {
   const [port = 0] = await freePorts(1);
   return startServer({
     program: 'redis-server',
     ports: [port],
-    address: `redis://127.0.0.1:${port}`,
-    args: (folder) => ['--bind', '127.0.0.1', '--port', String(port), '--dir', folder, '--appendonly', 'yes', '--save', '', '--daemonize', 'no'],
+    address: `redis://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
+    args: (folder) => [
+      ...['--bind', '127.0.0.1', '--port', String(port), '--dir', folder, '--appendonly', 'yes', '--save', '', '--daemonize', 'no'],
+      ...(guarded ? ['--aclfile', guarded.file] : []),
+    ],
     ready: () => redis.probe('127.0.0.1', port),
   });
 }

@@ -87,6 +87,9 @@ const bans: readonly Ban[] = [
     allowedIn: [
       'lib/config/config-folder.ts',
       'lib/run/version.ts',
+      'lib/run/credentials.ts',
+      // Certificates and keys.
+      'lib/net/tls.ts',
       'lib/telemetry/probe/probe.ts',
       'lib/telemetry/probe/probe-worker.ts',
       // Workflows are bundled ahead of time, into a file.

@@ -1,0 +1,187 @@
+// Each user of NATS and Redis can do what its role says and nothing else: tried on real servers, every user against every
+// subject and every kind of key.
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type NatsConnection, nkeyAuthenticator, type Status } from '@nats-io/transport-node';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import * as contracts from '../../lib/contracts.ts';
+import { busRole, roles, type StoreRole, type UserName, userNames } from '../../lib/roles/roles.ts';
+import { type GuardedServers, plainAddress, startGuardedServers } from '../support/guarded-servers.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'switchyard-roles-'));
+let servers: GuardedServers;
+beforeAll(async () => {
+  servers = await startGuardedServers(folder);
+});
+afterAll(async () => {
+  await Promise.all([servers?.nats.stop(), servers?.redis.stop()]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const subjects = Object.values(contracts)
+  .flatMap((contract) => ('pattern' in contract ? [contract.pattern] : []))
+  .toSorted();
+const concrete = (pattern: string) => pattern.replaceAll('*', 'x');
+
+async function natsAs(user: UserName): Promise<NatsConnection> {
+  const { nkeySeed } = servers.prepared.credentials(user).nats!;
+  const authenticator = nkeyAuthenticator(new TextEncoder().encode(nkeySeed));
+  return connect({ servers: plainAddress(servers.nats), authenticator, inboxPrefix: `_INBOX.${user}`, reconnect: false });
+}
+
+/** What the server refused while `run` did something. */
+async function refused(nats: NatsConnection, run: () => void): Promise<string[]> {
+  const denied: string[] = [];
+  const statuses = nats.status();
+  const watching = (async () => {
+    for await (const status of statuses as AsyncIterable<Status>) if (status.type === 'error') denied.push(status.error.message);
+  })();
+  run();
+  await nats.flush();
+  await nats.flush();
+  await nats.close();
+  await watching;
+  return denied.flatMap((message) => /Permissions Violation for \w+ to "([^"]+)"/i.exec(message)?.[1] ?? []).toSorted();
+}
+
+describe('NATS', () => {
+  test('lets nobody in who is not a user', async () => {
+    await expect(connect({ servers: plainAddress(servers.nats), reconnect: false })).rejects.toThrow(/authorization/i);
+    const stranger = nkeyAuthenticator(new TextEncoder().encode('SUAPM67TC4RHQLKBX55NIQXSMATZDOZK6FNEOSS36CAYA7F7TY66LP4BOM'));
+    await expect(connect({ servers: plainAddress(servers.nats), authenticator: stranger, reconnect: false })).rejects.toThrow(/authorization/i);
+  });
+
+  test.each(userNames)('%s says only what its role says', async (user) => {
+    const { publishes, asks, records } = busRole(user);
+    const may = new Set([...publishes, ...asks, ...records].map(({ pattern }) => pattern));
+    const nats = await natsAs(user);
+    const denied = await refused(nats, () => {
+      for (const pattern of subjects) nats.publish(concrete(pattern));
+      nats.publish('sy.v1.unheard.of');
+      nats.publish('$JS.API.STREAM.DELETE.AUDIT');
+      nats.publish('$JS.API.STREAM.PURGE.AUDIT');
+      nats.publish('_INBOX.gateway.guessed');
+    });
+    const expected = subjects.filter((pattern) => !may.has(pattern)).map(concrete);
+    expect(denied).toEqual(
+      [...expected, 'sy.v1.unheard.of', '$JS.API.STREAM.DELETE.AUDIT', '$JS.API.STREAM.PURGE.AUDIT', '_INBOX.gateway.guessed'].toSorted(),
+    );
+  });
+
+  test.each(userNames)('%s hears only what its role says', async (user) => {
+    const { hears, serves } = busRole(user);
+    const may = new Set([...hears, ...serves].map(({ pattern }) => pattern));
+    const nats = await natsAs(user);
+    const others = userNames.filter((other) => other !== user).map((other) => `_INBOX.${other}.>`);
+    const tried = [...subjects, ...others, '>', 'sy.>', '_INBOX.>', '$JS.>', `_INBOX.${user}.>`];
+    const denied = await refused(nats, () => {
+      for (const subject of tried) nats.subscribe(subject, { callback: () => {} });
+    });
+    expect(denied).toEqual([...subjects.filter((pattern) => !may.has(pattern)), ...others, '>', 'sy.>', '_INBOX.>', '$JS.>'].toSorted());
+  });
+
+  test('an answer goes where it is wanted, once, and nowhere else', async () => {
+    const [router, admission] = await Promise.all([natsAs('router'), natsAs('admission')]);
+    const answered: string[] = [];
+    admission.subscribe('_INBOX.admission.wanted', { callback: (_error, message) => void answered.push(message.string()) });
+    await admission.flush();
+    router.subscribe(contracts.route.pattern, {
+      callback: (_error, message) => {
+        message.respond('first');
+        message.respond('second');
+        router.publish('_INBOX.admission.other', 'unasked');
+      },
+    });
+    await router.flush();
+    admission.publish(contracts.route.pattern, '', { reply: '_INBOX.admission.wanted' });
+    await admission.flush();
+    await expect.poll(() => answered).toEqual(['first']);
+    await Promise.all([router.close(), admission.close()]);
+  });
+});
+
+type Wanted = (name: string) => readonly [key: string, ...commands: readonly (readonly string[])[]];
+const kinds: Readonly<Record<'leases' | 'snapshots' | 'reads' | 'writes' | 'appends' | 'readsLogs', Wanted>> = {
+  leases: (name) => [`sy:lease:${name}`, ['HMGET', 'owner'], ['HSET', 'owner', 'x']],
+  snapshots: (name) => [`sy:snapshot:${name}`, ['HMGET', 'epoch'], ['HSET', 'epoch', '1']],
+  reads: (name) => [`sy:entry:${name}`, ['GET']],
+  writes: (name) => [`sy:entry:${name}`, ['GET'], ['SET', 'x'], ['DEL']],
+  appends: (name) => [`sy:log:${name}`, ['RPUSH', 'x']],
+  readsLogs: (name) => [`sy:log:${name}`, ['LRANGE', '0', '-1']],
+};
+type Kind = keyof typeof kinds;
+
+describe('Redis', () => {
+  const open: Redis[] = [];
+  let everything: Redis;
+  beforeAll(() => {
+    everything = new Redis(servers.redis.address);
+    open.push(everything);
+  });
+  afterAll(() => {
+    for (const redis of open) redis.disconnect();
+  });
+
+  function redisAs(user: UserName): Redis {
+    const { user: username, password } = servers.prepared.credentials(user).redis!;
+    const redis = new Redis(plainAddress(servers.redis), { username, password, retryStrategy: () => null });
+    open.push(redis);
+    return redis;
+  }
+
+  const names = (role: StoreRole, kind: Kind) => role[kind] ?? [];
+  /** Every name that any role has, by kind, with `*` filled in. */
+  const all = (Object.keys(kinds) as Kind[]).flatMap((kind) =>
+    userNames.flatMap((user) => names(roles[user].store, kind).map((name) => ({ kind, name: name.replace('*', 'x') }))),
+  );
+
+  function allowed(user: UserName, kind: Kind, name: string): boolean {
+    const covers = (of: Kind) =>
+      names(roles[user].store, of).some((pattern) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern));
+    return covers(kind) || (kind === 'reads' && covers('writes'));
+  }
+
+  test('a stranger may ask whether it is there, and no more', async () => {
+    const redis = new Redis(plainAddress(servers.redis), { retryStrategy: () => null, enableReadyCheck: false });
+    open.push(redis);
+    expect(await redis.ping()).toBe('PONG');
+    for (const command of [['GET', 'sy:entry:key/x'], ['KEYS', '*'], ['CONFIG', 'GET', '*'], ['FLUSHALL'], ['INFO'], ['ACL', 'LIST']]) {
+      await expect(redis.call(...(command as [string]))).rejects.toThrow(/NOPERM/);
+    }
+    const guessing = new Redis(plainAddress(servers.redis), { username: 'gateway', password: 'guessed', retryStrategy: () => null });
+    guessing.on('error', () => {});
+    open.push(guessing);
+    await expect(guessing.get('sy:entry:key/x')).rejects.toThrow();
+  });
+
+  test.each(userNames)('%s touches only what its role says', async (user) => {
+    const redis = redisAs(user);
+    for (const { kind, name } of all) {
+      const [key, ...commands] = kinds[kind](name);
+      for (const [command = '', ...rest] of commands) {
+        const outcome = await redis.call(command, key, ...rest).then(
+          () => 'done',
+          (error: Error) => (error.message.startsWith('NOPERM') ? 'refused' : `done, ${error.message}`),
+        );
+        expect(`${command} ${key}: ${outcome.split(',')[0]}`).toBe(`${command} ${key}: ${allowed(user, command === 'GET' ? 'reads' : kind, name) ? 'done' : 'refused'}`);
+        if (kind !== 'reads' && kind !== 'readsLogs') await everything.call('DEL', key);
+      }
+    }
+    for (const command of [['KEYS', '*'], ['CONFIG', 'GET', '*'], ['FLUSHALL'], ['ACL', 'LIST'], ['SHUTDOWN'], ['MONITOR'], ['GET', 'other']]) {
+      await expect(redis.call(...(command as [string]))).rejects.toThrow(/NOPERM/);
+    }
+  });
+});
+
+test('files with secrets can be read by their owner alone', () => {
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+  for (const path of [
+    join(folder, 'secrets.json'),
+    servers.prepared.rootKeyPath,
+    ...userNames.map((user) => servers.prepared.credentialsPath(user)),
+  ]) {
+    expect(statSync(path).mode & 0o777, path).toBe(0o600);
+  }
+});
