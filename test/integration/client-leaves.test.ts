@@ -119,7 +119,7 @@ describe('a client that leaves', () => {
   it(`in prefill: the engine stops within ${stopWithinMs} ms of the step it is in`, async () => {
     async function leave(): Promise<number> {
       const key = await newKey('prefill');
-      const request = ask(fleet.gatewayUrl, key.secret, { prompt: ' one'.repeat(8_000), max_tokens: 50, stream: true });
+      const request = ask(fleet.gatewayUrl, key.secret, { prompt: `${key.id}${' one'.repeat(8_000)}`, max_tokens: 50, stream: true });
       const row = await live('it is on the engine', (candidate) => candidate.instance !== '');
       await eventually('the engine works on it', 5_000, async () => {
         const instances = await fleet.instances();
