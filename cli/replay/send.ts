@@ -1,6 +1,7 @@
 // Sends one request of a replayed workload through the HTTP API and checks every token that comes back.
 import type { Dispatcher } from 'undici';
 import { expectedTokens } from '../../core/engine/token-function.ts';
+import { compareTokens, type Deviation, noDeviation } from './compare-tokens.ts';
 
 export interface ReplayedRequest {
   readonly model: string;
@@ -14,6 +15,12 @@ export interface ReplayResult {
   /** `wrong`: the text is not what the model says to this prompt; `cut`: the stream ended without [DONE]. */
   readonly outcome: 'exact' | 'wrong' | 'cut' | 'refused' | 'failed';
   readonly detail: string;
+  /** 0 when no answer came. */
+  readonly status: number;
+  /** Told with a refusal; 0: it was not. */
+  readonly retryAfterMs: number;
+  /** Of what was received from the expected answer; an end that came too early, and said so, counts nothing. */
+  readonly deviation: Deviation;
   readonly ttftMs: number;
   /** NaN for one token. */
   readonly tpotMs: number;
@@ -57,11 +64,17 @@ export async function send(
   let lastMs = Number.NaN;
   let longestGapMs = 0;
   let done = false;
+  let status = 0;
+  let retryAfterMs = 0;
 
   const result = (outcome: ReplayResult['outcome'], detail: string): ReplayResult => ({
     requestId,
     outcome,
     detail,
+    status,
+    retryAfterMs,
+    deviation:
+      text === '' && !done ? noDeviation : compareTokens(expectedTokens(request.model, request.prompt, request.outputTokens).text, text, done),
     ttftMs: firstMs - startedMs,
     tpotMs: tokens > 1 ? (lastMs - firstMs) / (tokens - 1) : Number.NaN,
     e2eMs: lastMs - startedMs,
@@ -90,12 +103,11 @@ export async function send(
       signal: options.signal,
     });
     requestId = String(response.headers['x-switchyard-request-id'] ?? '');
-    if (response.statusCode !== 200) {
+    status = response.statusCode;
+    if (status !== 200) {
+      retryAfterMs = Number(response.headers['retry-after-ms'] ?? 0);
       const answer = (await response.body.json()) as Chunk;
-      return result(
-        response.statusCode === 429 ? 'refused' : 'failed',
-        `${response.statusCode} ${answer.error?.code ?? ''}: ${answer.error?.message ?? ''}`,
-      );
+      return result(status === 429 ? 'refused' : 'failed', `${status} ${answer.error?.code ?? ''}: ${answer.error?.message ?? ''}`);
     }
     for await (const data of events(response.body)) {
       if (data === '[DONE]') {

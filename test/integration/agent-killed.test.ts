@@ -43,7 +43,7 @@ describe('an agent killed with SIGKILL', () => {
       const rows = await fleet.instances();
       return { ok: rows.every((row) => !row.cordoned), seen: rows };
     });
-    fleet.kill('agent-chat-1');
+    await fleet.kill('agent-chat-1');
 
     const results = await Promise.all(answers);
     const rows = (await fleet.requests(true)).filter((row) => results.some((result) => result.requestId === row.id));

@@ -8,10 +8,8 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createClient, type OperatorClient } from '../../cli/client.ts';
 import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
-import type { ServiceName } from '../../lib/run/service.ts';
 import { eventually } from './eventually.ts';
-import { plainAddress, startGuardedServers } from './guarded-servers.ts';
-import { startTemporal, type TestServer } from './servers.ts';
+import { startNats, startRedis, startTemporal, type TestServer } from './servers.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -30,17 +28,31 @@ export interface FleetOptions {
 }
 
 export interface Fleet {
+  /** Of the first gateway. */
   readonly gatewayUrl: string;
+  /** One for each replica. */
+  readonly gatewayUrls: readonly string[];
   readonly consoleUrl: string;
   readonly temporalAddress: string;
   readonly servers: { readonly nats: TestServer; readonly redis: TestServer; readonly temporal: TestServer };
   client(operator: string): OperatorClient;
   instances(): Promise<InstanceRow[]>;
   requests(all?: boolean): Promise<RequestRow[]>;
-  /** SIGKILL. Nothing restarts it. */
-  kill(id: string): void;
-  /** Starts a process again that was killed. */
+  services(): string[];
+  /** The ids of a service's processes, or of all. */
+  ids(service?: string): string[];
+  pid(id: string): number;
+  /** SIGKILL. Nothing restarts it. Resolves when it is gone. */
+  kill(id: string): Promise<void>;
+  /** SIGTERM. Resolves with the exit code when it has drained and ended. */
+  terminate(id: string): Promise<number | null>;
+  /** SIGSTOP: its connections stay open, and it says nothing. */
+  freeze(id: string): void;
+  thaw(id: string): void;
+  /** Starts a process again that has ended. */
   start(id: string): void;
+  /** Resolves when every process is ready and every instance of the options healthy. */
+  whole(): Promise<void>;
   /** What a process has printed, for a failing test's message. */
   log(id: string): string;
   stop(): Promise<void>;
@@ -61,12 +73,14 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   writeFileSync(join(config, 'fleet.yaml'), stringify({ pools: options.pools }));
   for (const [name, settings] of Object.entries(options.settings ?? {})) writeFileSync(join(config, `${name}.yaml`), stringify(settings));
 
-  const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials')), startTemporal()]);
-  const [gatewayPort, consolePort] = [await freePort(), await freePort()];
+  const [nats, redis, temporal] = await Promise.all([startNats(), startRedis(), startTemporal()]);
+  const gatewayPorts: number[] = [];
+  for (let replica = 0; replica < (options.replicas?.gateway ?? 1); replica++) gatewayPorts.push(await freePort());
+  const consolePort = await freePort();
   const common = {
     ...process.env,
-    NATS_URL: plainAddress(nats),
-    REDIS_URL: plainAddress(redis),
+    NATS_URL: nats.address,
+    REDIS_URL: redis.address,
     TEMPORAL_ADDRESS: temporal.address,
     SWITCHYARD_CONFIG_DIR: config,
     SWITCHYARD_LOG_LEVEL: 'info',
@@ -79,12 +93,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const plan = (service: string, id: string, env: Record<string, string> = {}) => commands.set(id, { service, env: { SWITCHYARD_ID: id, ...env } });
   for (const service of ['instance-tracker', 'router', 'admission', 'migration-coordinator', 'autoscaler', 'worker'])
     for (let replica = 1; replica <= (options.replicas?.[service] ?? 1); replica++) plan(service, `${service}-${replica}`);
-  plan('gateway', 'gateway-1', { SWITCHYARD_GATEWAY_PORT: String(gatewayPort) });
+  for (const [index, port] of gatewayPorts.entries()) plan('gateway', `gateway-${index + 1}`, { SWITCHYARD_GATEWAY_PORT: String(port) });
   plan('console', 'console-1', { SWITCHYARD_CONSOLE_PORT: String(consolePort) });
   const wanted = options.pools.flatMap((pool) => Array.from({ length: Number(pool.instances) }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
   if (options.oneAgent) plan('agent', 'agent-1', { SWITCHYARD_AGENT_INSTANCES: wanted.join(','), SWITCHYARD_AGENT_LAUNCHER: 'true' });
   else for (const instance of wanted) plan('agent', `agent-${instance.split('/')[1]}`, { SWITCHYARD_AGENT_INSTANCES: instance });
-  for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(plainAddress(nats));
+  for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(nats.address);
 
   const children = new Map<string, ChildProcess>();
   function start(id: string): void {
@@ -95,7 +109,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       id,
       spawn(process.execPath, [join(root, 'services', command.service, 'main.ts')], {
         cwd: root,
-        env: { ...common, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(command.service as ServiceName), ...command.env },
+        env: { ...common, ...command.env },
         stdio: ['ignore', out, out],
       }),
     );
@@ -114,18 +128,34 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     else rmSync(folder, { recursive: true, force: true });
   }
 
+  function child(id: string): ChildProcess {
+    const found = children.get(id);
+    if (!found) throw new Error(`no process ${id}`);
+    return found;
+  }
+
+  function end(id: string, signal: NodeJS.Signals): Promise<number | null> {
+    const ending = child(id);
+    if (ending.exitCode !== null || ending.signalCode !== null) return Promise.resolve(ending.exitCode);
+    const ended = new Promise<number | null>((resolve) => ending.once('exit', resolve));
+    ending.kill(signal);
+    return ended;
+  }
+
+  /** Processes are told apart by their pids: one that has just ended may still be listed. */
+  function whole(): Promise<void> {
+    return eventually(`all ${commands.size} processes ready, ${wanted.length} instances healthy`, 120_000, async () => {
+      for (const [id, { exitCode }] of children) if (exitCode !== null) throw new Error(`${id} exited with ${exitCode}:\n${log(id).slice(-2000)}`);
+      const status = await client('test').get<StatusReport>('/status');
+      const ready = new Set(status.services.filter((service) => service.ready).map((service) => service.pid));
+      const late = [...children].filter(([, { pid }]) => !ready.has(pid!)).map(([id]) => id);
+      return { ok: late.length === 0 && status.instances.healthy >= wanted.length, seen: { ...status, late } };
+    });
+  }
+
   for (const id of commands.keys()) start(id);
   try {
-    await eventually(`all ${commands.size} processes ready, ${wanted.length} instances healthy`, 60_000, async () => {
-      for (const [id, child] of children)
-        if (child.exitCode !== null) throw new Error(`${id} exited with ${child.exitCode}:\n${log(id).slice(-2000)}`);
-      const status = await client('test').get<StatusReport>('/status');
-      const late = status.services.filter((service) => !service.ready);
-      return {
-        ok: status.services.length === commands.size && late.length === 0 && status.instances.healthy === wanted.length,
-        seen: { ...status, late },
-      };
-    });
+    await whole();
   } catch (thrown) {
     const tails = [...commands.keys()].map((id) => `--- ${id}\n${log(id).slice(-800)}`).join('\n');
     await stop();
@@ -133,18 +163,24 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   }
 
   return {
-    gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
+    gatewayUrl: `http://127.0.0.1:${gatewayPorts[0]}`,
+    gatewayUrls: gatewayPorts.map((port) => `http://127.0.0.1:${port}`),
     consoleUrl: `http://127.0.0.1:${consolePort}`,
     temporalAddress: temporal.address,
     servers: { nats, redis, temporal },
     client,
     instances,
     requests: (all = false) => client('test').get<RequestRow[]>(`/requests?all=${all}`),
-    kill(id) {
-      const child = children.get(id);
-      if (!child) throw new Error(`no process ${id}`);
-      child.kill('SIGKILL');
+    services: () => [...new Set([...commands.values()].map(({ service }) => service))],
+    ids: (service) => [...commands].filter(([, command]) => service === undefined || command.service === service).map(([id]) => id),
+    pid: (id) => child(id).pid!,
+    async kill(id) {
+      await end(id, 'SIGKILL');
     },
+    terminate: (id) => end(id, 'SIGTERM'),
+    freeze: (id) => void child(id).kill('SIGSTOP'),
+    thaw: (id) => void child(id).kill('SIGCONT'),
+    whole,
     start,
     log,
     stop,
