@@ -46,7 +46,7 @@ class MadeUpFleet {
     for (let index = tick % slots; index < this.#ids.length; index += slots) {
       const id = this.#ids[index]!;
       const before = this.current.get(id)!.status!;
-      const round = Math.floor(tick / slots) + index;
+      const round = Math.floor(tick / slots) + Math.floor(index / slots);
       const matters = round % (betweenEndsMs / heartbeatMs) === 0;
       let sequences = before.sequences.map((each) => ({
         ...each,
