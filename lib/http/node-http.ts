@@ -1,7 +1,10 @@
 // HTTP servers on node:http. No fetch, no Request or Response objects, no stream pipelines: they cost more than the
 // request itself (66-145 us against 25).
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { advertised, bracketed, listenFailure } from '../net/node-net.ts';
+import { serverTls } from '../net/tcp.ts';
+import { readTls } from '../net/tls.ts';
 import type { Clock } from '../ports/clock.ts';
 import { sleep } from '../ports/clock.ts';
 import type { Http, HttpHandler } from '../ports/http.ts';
@@ -45,9 +48,9 @@ export function createNodeHttp({ clock, telemetry }: NodeHttpOptions): Http {
   }
 
   return {
-    async serve({ host, port }, handler) {
+    async serve({ host, port, tls }, handler) {
       let draining = false;
-      const server = createServer({
+      const options: ServerOptions = {
         // Longer than the idle time of usual load balancers, so that they close first and never meet a reset.
         keepAliveTimeout: 65_000,
         // Headers and body must have come by then; the response may take as long as it likes.
@@ -56,7 +59,9 @@ export function createNodeHttp({ clock, telemetry }: NodeHttpOptions): Http {
         maxHeaderSize: 32 * 1024,
         joinDuplicateHeaders: true,
         highWaterMark: 64 * 1024,
-      });
+      };
+      const material = tls && readTls('the HTTP server', tls);
+      const server: Server = material ? createSecureServer({ ...options, ...serverTls(material) }) : createServer(options);
       server.maxConnections = maxConnections;
       server.on('request', (incoming, outgoing) => handle(handler, incoming, outgoing, () => draining));
       let open = 0;
@@ -68,7 +73,7 @@ export function createNodeHttp({ clock, telemetry }: NodeHttpOptions): Http {
       const bound = server.address();
       const boundPort = bound !== null && typeof bound === 'object' ? bound.port : port;
       return {
-        address: `http://${bracketed(advertised(host))}:${boundPort}`,
+        address: `${material ? 'https' : 'http'}://${bracketed(advertised(host))}:${boundPort}`,
         async close(withinMs) {
           if (draining) return;
           draining = true;

@@ -35,7 +35,15 @@ export interface HttpServer {
   close(withinMs: number): Promise<void>;
 }
 
+/** Files in PEM. */
+export interface HttpTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** With it clients need a certificate of these authorities. */
+  readonly caFile?: string | undefined;
+}
+
 export interface Http {
-  /** `port` 0 takes a free one. @throws SwitchyardError `port_taken` */
-  serve(options: { host: string; port: number }, handler: HttpHandler): Promise<HttpServer>;
+  /** `port` 0 takes a free one. @throws SwitchyardError `port_taken` | `invalid_config` (a file of `tls` cannot be read) */
+  serve(options: { host: string; port: number; tls?: HttpTls | undefined }, handler: HttpHandler): Promise<HttpServer>;
 }

@@ -1,10 +1,12 @@
 // Settings of the console.
 import { z } from 'zod';
 import { fleetSchema } from '../../lib/config/fleet.ts';
+import { httpTlsSettings } from '../../lib/config/http-tls.ts';
 
 export const consoleSchema = z.strictObject({
   host: z.string().default('127.0.0.1').describe('address that the operator API listens on; it answers operators, keep it private'),
   port: z.int().min(0).max(65_535).default(8090).describe('port of the operator API; 0 takes a free one'),
+  ...httpTlsSettings,
   auth: z
     .enum(['auto', 'open', 'keys'])
     .default('auto')

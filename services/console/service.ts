@@ -1,6 +1,7 @@
 // The console: serves the operator API over HTTP. Keeps nothing: every answer is asked of the service that owns it.
 
 import { watchKeys } from '../../lib/auth/watch-keys.ts';
+import { httpTls } from '../../lib/config/http-tls.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Running, Service } from '../../lib/run/service.ts';
 import { accessMode, createAccess } from './access.ts';
@@ -19,7 +20,7 @@ async function start(config: ConsoleConfig, ports: Ports): Promise<RunningConsol
   const mode = accessMode(config);
   const keys = watchKeys(ports, { ttlMs: config.keyTtlMs, graceMs: config.keyGraceMs, maxEntries: config.maxKeys });
   const api = operatorApi(createEffects(config, ports), createAccess(keys, config));
-  const server = await ports.http.serve({ host: config.host, port: config.port }, api);
+  const server = await ports.http.serve({ host: config.host, port: config.port, tls: httpTls(config) }, api);
   ports.telemetry.log.info('operator API listens', { address: server.address, auth: mode });
   if (mode === 'open') {
     ports.telemetry.log.warn('open mode: anybody who can reach this address may operate the fleet without a key; set auth to "keys" to change that', {

@@ -1,6 +1,7 @@
 // Settings of the gateway.
 import { z } from 'zod';
 import { fleetSchema } from '../../lib/config/fleet.ts';
+import { httpTlsSettings } from '../../lib/config/http-tls.ts';
 
 const serviceClassSchema = z.strictObject({
   sloClass: z.enum(['interactive', 'standard', 'batch']).default('standard'),
@@ -11,6 +12,7 @@ export const gatewaySchema = z
   .strictObject({
     host: z.string().default('127.0.0.1').describe('address that clients connect to'),
     port: z.int().min(0).max(65_535).default(8080).describe('port that clients connect to; 0 takes a free one'),
+    ...httpTlsSettings,
     auth: z
       .enum(['open', 'keys'])
       .default('open')

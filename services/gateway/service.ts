@@ -2,6 +2,7 @@
 
 import { isSpeaking } from '../../core/request/request-state.ts';
 import { watchKeys } from '../../lib/auth/watch-keys.ts';
+import { httpTls } from '../../lib/config/http-tls.ts';
 import { handOver, handOverOutcome, listRequests, queueOwnerChanged } from '../../lib/contracts.ts';
 import { every, sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -74,7 +75,10 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
   const stopGauges = every(clock, gaugesMs, () => meters.active(requests.countByPool()));
 
   const intake = createIntake({ ports, config, door, meters, requests, draining: () => draining });
-  const server = await http.serve({ host: config.host, port: config.port }, createRoutes({ ports, config, door, intake, ready }));
+  const server = await http.serve(
+    { host: config.host, port: config.port, tls: httpTls(config) },
+    createRoutes({ ports, config, door, intake, ready }),
+  );
   telemetry.log.info('gateway listens', { address: server.address });
   if (config.auth === 'open') {
     telemetry.log.warn('open mode: anybody who can reach this address may use it without an API key; set auth to "keys" to change that', {

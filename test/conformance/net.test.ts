@@ -1,10 +1,10 @@
 // What every Net must do: the twin, WebSocket and TCP.
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../lib/clock/system-clock.ts';
 import { createMemoryNet } from '../../lib/net/memory-net.ts';
-import { createNodeNet } from '../../lib/net/node-net.ts';
+import { createNodeNet, type NodeNetOptions } from '../../lib/net/node-net.ts';
 import type { Connection, LinkKind, Listener, Net } from '../../lib/ports/net.ts';
 import { testCertificates } from '../support/certificates.ts';
 
@@ -200,4 +200,62 @@ test('a cut in memory loses what is on the way and ends both sides', async () =>
   net.cut(listener.address);
   expect(await ends).toEqual(['connection lost', 'connection lost']);
   expect(frames).toEqual([]);
+});
+
+describe('a listener with a secret', () => {
+  const listeners: Listener[] = [];
+  afterEach(async () => {
+    for (const listener of listeners.splice(0)) await listener.close();
+  });
+
+  async function listening(kind: LinkKind, options: NodeNetOptions = { secret: 'fleet' }) {
+    const letIn: Connection[] = [];
+    const refused: string[] = [];
+    const net = createNodeNet(systemClock, { ...options, refused: (_remote, why) => refused.push(why) });
+    const listener = await net.listen(kind, { host: '127.0.0.1', port: 0, maxFrameBytes }, (connection) => letIn.push(connection));
+    listeners.push(listener);
+    return { address: listener.address, port: Number(new URL(listener.address).port), letIn, refused };
+  }
+
+  test.each([
+    ['link', 'none', undefined],
+    ['link', 'another', 'guessed'],
+    ['kv', 'another', 'guessed'],
+  ] as const)('%s: lets nobody in with %s', async (kind, _which, secret) => {
+    const { address, letIn, refused } = await listening(kind);
+    await expect(createNodeNet(systemClock, { secret }).connect(address, connectOptions)).rejects.toMatchObject({ code: 'unreachable' });
+    expect(letIn).toEqual([]);
+    expect(refused).toEqual(secret ? ['it does not know the fleet secret'] : []);
+  });
+
+  test('kv: what a stranger sends is never seen, and a large first frame is not even read', async () => {
+    const { address, port, letIn } = await listening('kv');
+    const stranger = await createNodeNet(systemClock).connect(address, connectOptions);
+    stranger.send(new Uint8Array(1_000));
+    expect(await new Promise((resolve) => stranger.onClose(resolve))).toBe('closed by the other side');
+    const socket = dial(port, '127.0.0.1');
+    socket.write(Buffer.from([0x7f, 0xff, 0xff, 0xff]));
+    await once(socket, 'close');
+    expect(letIn).toEqual([]);
+  });
+
+  test.each(['link', 'kv'] as const)('%s: whoever connects does not take a listener that cannot prove itself', async (kind) => {
+    const { address } = await listening(kind, {});
+    const asking = createNodeNet(systemClock, { secret: 'fleet' }).connect(address, { timeoutMs: 300, maxFrameBytes });
+    await expect(asking).rejects.toMatchObject({ code: 'unreachable' });
+  });
+
+  test.each(['link', 'kv'] as const)('%s: listening for other machines takes a secret', async (kind) => {
+    const net = createNodeNet(systemClock);
+    await expect(net.listen(kind, { host: '0.0.0.0', port: 0, maxFrameBytes }, () => {})).rejects.toMatchObject({ code: 'invalid_config' });
+  });
+
+  test.each(['link', 'kv'] as const)('%s over TLS: who does not trust the authority, or has no certificate of it, is not served', async (kind) => {
+    const { address, letIn } = await listening(kind, { secret: 'fleet', tls });
+    for (const other of [undefined, { ca: tls.ca }, testCertificates()]) {
+      const connected = createNodeNet(systemClock, { secret: 'fleet', ...(other && { tls: other }) }).connect(address, connectOptions);
+      await expect(connected).rejects.toMatchObject({ code: 'unreachable' });
+    }
+    expect(letIn).toEqual([]);
+  });
 });
