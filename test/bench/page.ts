@@ -6,9 +6,9 @@ import { filled } from './harness/markdown.ts';
 import { readResult, resultPath } from './harness/report.ts';
 
 const path = join(import.meta.dirname, '../../docs/prices.md');
-const benches = ['gateway', 'admission', 'router', 'fleet-view', 'migration', 'idle', 'ports'];
 
 let page = readFileSync(path, 'utf8');
+const benches = [...page.matchAll(/^<!-- ([a-z-]+): begin -->$/gm)].map(([, bench]) => bench!);
 for (const bench of benches) {
   const kept = (['full', 'short'] as const).map((mode) => resultPath(bench, mode)).find((file) => existsSync(file));
   if (kept === undefined) process.stderr.write(`no result of ${bench} yet: npm run bench:${bench}\n`);
