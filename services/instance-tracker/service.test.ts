@@ -5,7 +5,7 @@ import { FleetReplica } from '../../core/tracking/fleet-replica.ts';
 import { compareViews } from '../../core/tracking/fleet-view.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
-import { askFleet } from '../../lib/fleet/ask-fleet.ts';
+import { askFleet, askInstance } from '../../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Store } from '../../lib/ports/store.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
@@ -100,6 +100,33 @@ describe('the fleet view', () => {
       await world.clock.advance(500);
     }
     expect(views.length).toBe(5);
+  });
+
+  test('tells only of instances that changed, and of token counts alone once a second', async () => {
+    await startTracker();
+    await reportFor(3_000, 'chat-1', 'chat-2');
+    // What was to be told of these reports has been.
+    await world.clock.advance(300);
+    const told: string[] = [];
+    world.ports('router-2').bus.subscribe(contracts.fleetChanged, [], ({ changed }) => told.push(...changed.map(({ instanceId }) => instanceId)));
+    report('chat-1', { freeBlocks: 3 });
+    await world.clock.advance(60);
+    expect(told).toEqual(['chat-1']);
+    told.length = 0;
+    await reportFor(5_000, 'chat-2');
+    expect(told.filter((id) => id === 'chat-2').length).toBeGreaterThanOrEqual(4);
+    expect(told.filter((id) => id === 'chat-2').length).toBeLessThanOrEqual(6);
+  });
+
+  test('a question that names an instance is answered from its newest report, told or not', async () => {
+    await startTracker();
+    await reportFor(2_000, 'chat-1');
+    report('chat-1', { tokensOut: 77 });
+    const { instance, atMs } = await answered(askInstance(agent, 'chat-1', 1_000));
+    expect(instance?.status?.tokensOut).toBe(77);
+    expect(atMs).toBeGreaterThanOrEqual(instance!.receivedAtMs);
+    expect(newest().instances[0]?.status?.tokensOut).toBe(0);
+    expect((await answered(askInstance(agent, 'chat-9', 1_000))).instance).toBeUndefined();
   });
 
   test('counts what is stale', async () => {
