@@ -1,4 +1,4 @@
-// Makes docs/config.md from the schemas, docs/metrics.md from the metrics table, and what infra/observability/render.ts
+// Makes docs/config.md from the schemas, docs/metrics.md from the metrics table, docs/licences.md from package-lock.json, and what infra/observability/render.ts
 // makes. `--check` fails when they are not current.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -8,6 +8,7 @@ import { environmentSchema } from '../../lib/run/environment.ts';
 import { serviceNames } from '../../lib/run/service.ts';
 import { type MetricEntry, maxLabelValues, metrics } from '../../lib/telemetry/metrics.ts';
 import { observabilityFiles } from '../observability/render.ts';
+import { licencesPage } from './licences.ts';
 
 const root = join(import.meta.dirname, '../..');
 const camel = (name: string) => name.replace(/-([a-z])/g, (_dash, letter: string) => letter.toUpperCase());
@@ -67,7 +68,12 @@ function metricsPage(): string {
   ].join('\n');
 }
 
-const pages: [string, string][] = [['docs/config.md', await configPage()], ['docs/metrics.md', metricsPage()], ...observabilityFiles()];
+const pages: [string, string][] = [
+  ['docs/config.md', await configPage()],
+  ['docs/metrics.md', metricsPage()],
+  ['docs/licences.md', licencesPage(root)],
+  ...observabilityFiles(),
+];
 const check = process.argv.includes('--check');
 for (const [name, text] of pages) {
   const path = join(root, name);

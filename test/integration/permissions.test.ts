@@ -165,7 +165,9 @@ describe('Redis', () => {
           () => 'done',
           (error: Error) => (error.message.startsWith('NOPERM') ? 'refused' : `done, ${error.message}`),
         );
-        expect(`${command} ${key}: ${outcome.split(',')[0]}`).toBe(`${command} ${key}: ${allowed(user, command === 'GET' ? 'reads' : kind, name) ? 'done' : 'refused'}`);
+        expect(`${command} ${key}: ${outcome.split(',')[0]}`).toBe(
+          `${command} ${key}: ${allowed(user, command === 'GET' ? 'reads' : kind, name) ? 'done' : 'refused'}`,
+        );
         if (kind !== 'reads' && kind !== 'readsLogs') await everything.call('DEL', key);
       }
     }

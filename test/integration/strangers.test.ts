@@ -6,6 +6,8 @@ import { connect as dial } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as dialTls } from 'node:tls';
+import { connect as connectNats } from '@nats-io/transport-node';
+import { Redis } from 'ioredis';
 import { Agent, request } from 'undici';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -107,6 +109,14 @@ describe('strangers', () => {
     expect(addresses.every((address) => address.startsWith('wss://'))).toBe(true);
   });
 
+  async function everythingInRedis(): Promise<string> {
+    const redis = new Redis(fleet.servers.redis.address);
+    const found: string[] = [];
+    for (const key of await redis.keys('*')) found.push(key, ((await redis.dump(key)) ?? '').toString());
+    redis.disconnect();
+    return found.join('\n');
+  }
+
   test('no port answers a stranger beyond probes, metrics and the public API', async () => {
     const probes = (await fleet.client('test').get<ScrapeTarget[]>('/scrape-targets')).flatMap(({ targets }) =>
       targets.map((target) => Number(target.split(':')[1])),
@@ -145,6 +155,10 @@ describe('strangers', () => {
   });
 
   test('no word of a prompt or an answer is in logs, metrics or spans, whatever becomes of the request', async () => {
+    const listening = await connectNats({ servers: fleet.servers.nats.address.replace('test:test@', ''), user: 'test', pass: 'test' });
+    const heard: string[] = [];
+    listening.subscribe('>', { callback: (_error, message) => void heard.push(Buffer.from(message.data).toString('latin1')) });
+    await listening.flush();
     const outcomes = [
       await ask('/v1/completions', JSON.stringify({ model, prompt: `${canary} once`, max_tokens: 5 })),
       await ask('/v1/chat/completions', `{"model":"${model}","messages":[{"role":"user","content":"${canary}`),
@@ -171,7 +185,12 @@ describe('strangers', () => {
     }));
 
     const secrets = [canary, secret, ...(answer === undefined ? [] : [answer])];
-    const seen: Record<string, string> = { spans: JSON.stringify(receiver.spans) };
+    await listening.close();
+    const seen: Record<string, string> = {
+      spans: JSON.stringify(receiver.spans),
+      'messages on NATS': heard.join('\n'),
+      Redis: await everythingInRedis(),
+    };
     for (const { id } of await processes()) seen[`the log of ${id}`] = fleet.log(id);
     for (const { targets } of await fleet.client('test').get<ScrapeTarget[]>('/scrape-targets'))
       for (const target of targets) seen[`/metrics of ${target}`] = await (await request(`http://${target}/metrics`)).body.text();

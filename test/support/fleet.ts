@@ -8,8 +8,10 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createClient, type OperatorClient } from '../../cli/client.ts';
 import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
+import type { ServiceName } from '../../lib/run/service.ts';
 import { eventually } from './eventually.ts';
-import { startNats, startRedis, startTemporal, type TestServer } from './servers.ts';
+import { plainAddress, startGuardedServers } from './guarded-servers.ts';
+import { startTemporal, type TestServer } from './servers.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -73,14 +75,14 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   writeFileSync(join(config, 'fleet.yaml'), stringify({ pools: options.pools }));
   for (const [name, settings] of Object.entries(options.settings ?? {})) writeFileSync(join(config, `${name}.yaml`), stringify(settings));
 
-  const [nats, redis, temporal] = await Promise.all([startNats(), startRedis(), startTemporal()]);
+  const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials')), startTemporal()]);
   const gatewayPorts: number[] = [];
   for (let replica = 0; replica < (options.replicas?.gateway ?? 1); replica++) gatewayPorts.push(await freePort());
   const consolePort = await freePort();
   const common = {
     ...process.env,
-    NATS_URL: nats.address,
-    REDIS_URL: redis.address,
+    NATS_URL: plainAddress(nats),
+    REDIS_URL: plainAddress(redis),
     TEMPORAL_ADDRESS: temporal.address,
     SWITCHYARD_CONFIG_DIR: config,
     SWITCHYARD_LOG_LEVEL: 'info',
@@ -98,7 +100,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const wanted = options.pools.flatMap((pool) => Array.from({ length: Number(pool.instances) }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
   if (options.oneAgent) plan('agent', 'agent-1', { SWITCHYARD_AGENT_INSTANCES: wanted.join(','), SWITCHYARD_AGENT_LAUNCHER: 'true' });
   else for (const instance of wanted) plan('agent', `agent-${instance.split('/')[1]}`, { SWITCHYARD_AGENT_INSTANCES: instance });
-  for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(nats.address);
+  for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(plainAddress(nats));
 
   const children = new Map<string, ChildProcess>();
   function start(id: string): void {
@@ -109,7 +111,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       id,
       spawn(process.execPath, [join(root, 'services', command.service, 'main.ts')], {
         cwd: root,
-        env: { ...common, ...command.env },
+        env: { ...common, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(command.service as ServiceName), ...command.env },
         stdio: ['ignore', out, out],
       }),
     );

@@ -2,7 +2,7 @@
 // the test process is, however it ends.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, createServer, connect as dial } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -71,18 +71,45 @@ export async function startNats(guarded?: Guarded): Promise<TestServer> {
   });
 }
 
-/** Open to everybody unless `guarded`. */
-export async function startRedis(guarded?: Guarded): Promise<TestServer> {
+/** Open to everybody unless `guarded`; with `tls` (files) over TLS alone. */
+export async function startRedis(guarded?: Guarded & { tls?: { cert: string; key: string; ca: string } }): Promise<TestServer> {
   const [port = 0] = await freePorts(1);
+  const tls = guarded?.tls;
+  const secure = tls ? ['--tls-port', String(port), '--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.ca] : [];
   return startServer({
     program: 'redis-server',
     ports: [port],
-    address: `redis://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
+    address: `${tls ? 'rediss' : 'redis'}://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
     args: (folder) => [
-      ...['--bind', '127.0.0.1', '--port', String(port), '--dir', folder, '--appendonly', 'yes', '--save', '', '--daemonize', 'no'],
+      ...[
+        '--bind',
+        '127.0.0.1',
+        '--port',
+        String(tls ? 0 : port),
+        ...secure,
+        '--dir',
+        folder,
+        '--appendonly',
+        'yes',
+        '--save',
+        '',
+        '--daemonize',
+        'no',
+      ],
       ...(guarded ? ['--aclfile', guarded.file] : []),
     ],
-    ready: () => redis.probe('127.0.0.1', port),
+    // Over TLS that it takes connections is all that can be told without a certificate.
+    ready: () => (tls ? accepts(port) : redis.probe('127.0.0.1', port)),
+  });
+}
+
+function accepts(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = dial(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.once('error', reject);
   });
 }
 
