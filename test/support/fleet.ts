@@ -103,6 +103,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(plainAddress(nats));
 
   const children = new Map<string, ChildProcess>();
+  // An interrupted test or bench leaves nothing behind.
+  const killAll = () => {
+    for (const child of children.values()) child.kill('SIGKILL');
+  };
+  process.once('exit', killAll);
   function start(id: string): void {
     const command = commands.get(id);
     if (!command) throw new Error(`no process ${id}`);
@@ -124,6 +129,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const running = [...children.values()].filter((child) => child.exitCode === null && child.signalCode === null);
     const ended = running.map((child) => new Promise((resolve) => child.once('exit', resolve)));
     for (const child of running) child.kill('SIGKILL');
+    process.off('exit', killAll);
     await Promise.all(ended);
     await Promise.all([nats.stop(), redis.stop(), temporal.stop()]);
     if (process.env.SWITCHYARD_TEST_KEEP === 'true') console.log(`logs kept in ${folder}`);
