@@ -92,3 +92,8 @@ export const codes = {
 } as const satisfies Record<string, CodeEntry>;
 
 export type Code = keyof typeof codes;
+
+/** False for anything received that is not on the list: a newer version's code, or the name of a property of every object. */
+export function isCode(text: unknown): text is Code {
+  return typeof text === 'string' && Object.hasOwn(codes, text);
+}

@@ -1,6 +1,6 @@
 // Failures of the outside world. An expected "no" is a Refusal value instead (proto/switchyard/common).
 import type { Refusal } from '../../proto/gen/messages.ts';
-import { type Code, codes } from './codes.ts';
+import { type Code, codes, isCode } from './codes.ts';
 
 export class SwitchyardError extends Error {
   readonly code: Code;
@@ -29,6 +29,6 @@ export function toRefusal(thrown: unknown): Refusal {
 
 /** A refusal received from elsewhere as an error; unknown codes become `internal`. */
 export function fromRefusal(received: Refusal): SwitchyardError {
-  const code = received.code in codes ? (received.code as Code) : 'internal';
+  const code = isCode(received.code) ? received.code : 'internal';
   return new SwitchyardError(code, received.message, { retryAfterMs: received.retryAfterMs });
 }

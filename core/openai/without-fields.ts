@@ -1,5 +1,6 @@
 // Takes members out of a JSON object's bytes and leaves every other byte as it is: numbers, escapes, spaces, duplicates.
 
+const decoder = new TextDecoder();
 const quote = 0x22;
 const backslash = 0x5c;
 const comma = 0x2c;
@@ -9,27 +10,33 @@ const openBracket = 0x5b;
 const closeBracket = 0x5d;
 
 interface Member {
-  readonly name: string;
+  readonly dropped: boolean;
   readonly start: number;
   readonly end: number;
 }
 
 /** The object without its top-level members of these names, however their names are escaped. `bytes` must be a valid JSON object. */
 export function withoutFields(bytes: Uint8Array, names: readonly string[]): Uint8Array {
-  const members = topLevelMembers(bytes);
-  const kept = members.filter((member) => !names.includes(member.name));
-  if (kept.length === members.length) return bytes;
+  const members = topLevelMembers(bytes, names);
+  if (!members.some(({ dropped }) => dropped)) return bytes;
+  const last = members.findLast(({ dropped }) => !dropped);
   const pieces: Uint8Array[] = [bytes.subarray(0, members[0]!.start)];
-  for (const member of kept) {
-    const next = members[members.indexOf(member) + 1];
-    const last = member === kept.at(-1);
-    pieces.push(bytes.subarray(member.start, last ? member.end : next!.start));
+  for (const [index, member] of members.entries()) {
+    if (member.dropped) continue;
+    pieces.push(bytes.subarray(member.start, member === last ? member.end : members[index + 1]!.start));
   }
   pieces.push(bytes.subarray(members.at(-1)!.end));
   return concat(pieces);
 }
 
-function topLevelMembers(bytes: Uint8Array): Member[] {
+/** Whether the name between `from` and `to`, quotes included, is one of `names`. Most are told apart by their length. */
+function isNamed(bytes: Uint8Array, from: number, to: number, names: readonly string[]): boolean {
+  const raw = bytes.subarray(from, to);
+  if (!raw.includes(backslash) && !names.some((name) => Buffer.byteLength(name) + 2 === raw.length)) return false;
+  return names.includes(JSON.parse(decoder.decode(raw)) as string);
+}
+
+function topLevelMembers(bytes: Uint8Array, names: readonly string[]): Member[] {
   const members: Member[] = [];
   let at = bytes.indexOf(openBrace) + 1;
   for (;;) {
@@ -37,7 +44,7 @@ function topLevelMembers(bytes: Uint8Array): Member[] {
     if (at >= bytes.length || bytes[at] === closeBrace) return members;
     const nameEnd = skipString(bytes, at);
     const end = skipValue(bytes, nameEnd);
-    members.push({ name: JSON.parse(new TextDecoder().decode(bytes.subarray(at, nameEnd))) as string, start: at, end: trimEnd(bytes, end) });
+    members.push({ dropped: isNamed(bytes, at, nameEnd, names), start: at, end: trimEnd(bytes, end) });
     at = bytes[end] === comma ? end + 1 : end;
   }
 }

@@ -1,7 +1,7 @@
 // The request's dealings with admission: one question at a time, repeated until an instance is assigned, the answer is
 // no, or the time is over. Any question or answer may be lost, repeated or late; the epoch says which assignment counts.
 import type { AdmitReply, Assignment, RequestInfo } from '../../proto/gen/messages.ts';
-import { type Code, codes } from '../errors/codes.ts';
+import { type Code, codes, isCode } from '../errors/codes.ts';
 import { unmetNeed } from '../openai/continuation.ts';
 import { fail } from './ending.ts';
 import { isAsking, nothing, type RequestState, type Step } from './request-state.ts';
@@ -104,5 +104,5 @@ function requestInfo(state: RequestState, nowMs: number): RequestInfo {
 }
 
 function known(code: string | undefined): Code {
-  return code !== undefined && code in codes ? (code as Code) : 'internal';
+  return isCode(code) ? code : 'internal';
 }

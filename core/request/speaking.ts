@@ -1,7 +1,7 @@
 // What an instance says: which of its tokens count. Only the current epoch does; within it every index counts once and
 // in order. An event that overlaps the log in part cannot be split, because its bytes are one, so it is a failure too.
 import type { Refusal, StreamEvent } from '../../proto/gen/messages.ts';
-import { type Code, codes } from '../errors/codes.ts';
+import { type Code, isCode } from '../errors/codes.ts';
 import { end, fail } from './ending.ts';
 import { recover } from './recovery.ts';
 import { isSpeaking, type RequestEffect, type RequestState, type Step } from './request-state.ts';
@@ -68,7 +68,7 @@ function heard(state: RequestState, event: StreamEvent, nowMs: number): RequestS
 
 /** A failed take-over is never final: the token log is still whole. */
 function engineFailed(state: RequestState, error: Refusal, nowMs: number): Step {
-  const code: Code = error.code in codes ? (error.code as Code) : 'engine_error';
+  const code: Code = isCode(error.code) ? error.code : 'engine_error';
   if (error.retryable || state.phase === 'moving') return recover(state, code, nowMs);
   return fail(state, { code, message: error.message, retryAfterMs: error.retryAfterMs }, 'nobody');
 }

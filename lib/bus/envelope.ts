@@ -1,7 +1,8 @@
 // What travels beside a message's own fields: failures of handlers and the trace, in headers.
-import { type Code, codes } from '../../core/errors/codes.ts';
+import { isCode } from '../../core/errors/codes.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { TraceContext } from '../ports/telemetry.ts';
+import { unescaped } from './subject.ts';
 import type { Headers } from './wire.ts';
 
 const codeHeader = 'Switchyard-Error-Code';
@@ -35,13 +36,16 @@ export function failureHeaders(thrown: unknown, sender: string): Headers {
 
 /** Who sent a failure: it has no envelope. */
 export function failureSender(headers: Headers | undefined): string {
-  return decodeURIComponent(headers?.[senderHeader] ?? '');
+  return unescaped(headers?.[senderHeader] ?? '');
 }
 
 /** The failure that an answer carries, if it does. A code from a newer version becomes `internal`. */
 export function failureOf(headers: Headers | undefined): SwitchyardError | undefined {
   const code = headers?.[codeHeader];
   if (code === undefined) return undefined;
-  const message = decodeURIComponent(headers?.[messageHeader] ?? '');
-  return new SwitchyardError(code in codes ? (code as Code) : 'internal', message, { retryAfterMs: Number(headers?.[retryAfterHeader] ?? 0) });
+  const message = unescaped(headers?.[messageHeader] ?? '');
+  const retryAfterMs = Number(headers?.[retryAfterHeader] ?? 0);
+  return new SwitchyardError(isCode(code) ? code : 'internal', message, {
+    retryAfterMs: Number.isFinite(retryAfterMs) ? Math.max(0, retryAfterMs) : 0,
+  });
 }

@@ -1,7 +1,7 @@
 // What needs a virtual clock and so is not in the shared suite (test/conformance/bus.test.ts): long back-offs and give-ups.
 import { describe, expect, test } from 'vitest';
 import { VirtualClock } from '../clock/virtual-clock.ts';
-import { audit } from '../contracts.ts';
+import { audit, listApprovals, listRequests } from '../contracts.ts';
 import { createMemoryTelemetry } from '../telemetry/memory-telemetry.ts';
 import { acknowledgeWithinMs, maxDeliveries, recordedIdMs, redeliveryDelayMs } from './limits.ts';
 import { createMemoryBusNetwork } from './memory-bus.ts';
@@ -56,5 +56,28 @@ describe('recorded messages in memory', () => {
     expect(await a.recorded(audit, 10)).toHaveLength(2);
     await clock.advance(366 * 24 * 3_600_000);
     expect(await a.recorded(audit, 10)).toEqual([]);
+  });
+});
+
+describe('answers that cannot be read', () => {
+  const garbage = { name: 'garbage', encode: () => Uint8Array.of(0xff), decode: () => ({}) };
+
+  test('fail the question with a code', async () => {
+    const { clock, a, b } = setUp();
+    a.serve({ ...listApprovals, answer: garbage as never }, [], () => ({ approvals: [] }));
+    const asked = b.request(listApprovals, [], { includeEnded: false }, { timeoutMs: 100 });
+    asked.catch(() => {});
+    await clock.advance(10);
+    await expect(asked).rejects.toMatchObject({ code: 'internal' });
+  });
+
+  test('are left out of what is gathered', async () => {
+    const { clock, telemetry, a, b } = setUp();
+    a.serve({ ...listRequests, answer: garbage as never }, [], () => ({ requests: [] }));
+    b.serve(listRequests, [], () => ({ requests: [] }));
+    const gathered = b.gather(listRequests, [], { includeEnded: false }, { timeoutMs: 100 });
+    await clock.advance(200);
+    expect(await gathered).toHaveLength(1);
+    expect(telemetry.value('switchyard_bus_dropped_total', { cause: 'undecodable' })).toBe(1);
   });
 });

@@ -42,3 +42,12 @@ describe('subjects', () => {
     expect(matches('a.*.c', 'a.b')).toBe(false);
   });
 });
+
+test('a subject that nobody of ours made up is no reason to fail', () => {
+  expect(keysOf('a.*.b', 'a.%zz.b')).toEqual(['%zz']);
+  expect(keysOf('a.*.b', 'a.%E0%A4%A.b')).toEqual(['%E0%A4%A']);
+});
+
+test('a key that would not fit into a line of NATS is refused', () => {
+  expect(() => subjectOf('a.*', ['k'.repeat(257)])).toThrow('longer than 256');
+});

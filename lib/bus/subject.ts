@@ -1,14 +1,18 @@
 // Subjects: a pattern of tokens separated by dots, in which `*` stands for one key.
+import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 
 /** What NATS would read as structure, control characters, and the escape itself. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a key may hold any character
 const special = /[\u0000-\u0020\u007f.*>%]/g;
 
 const plain = /^[\w-]+$/;
+/** Keys are ids. A NATS server closes the connection of whoever sends it a line of more than 4 KB, subject included. */
+const maxKeyCharacters = 256;
 
-/** A key as one token. Keys may hold any character; `*` alone means every key. @throws Error for an empty key */
+/** A key as one token. Keys may hold any character; `*` alone means every key. @throws SwitchyardError `invalid_request` for an empty key or a too long one */
 function token(key: string): string {
-  if (key === '') throw new Error('a key of a subject is empty');
+  if (key === '') throw new SwitchyardError('invalid_request', 'a key of a subject is empty');
+  if (key.length > maxKeyCharacters) throw new SwitchyardError('invalid_request', `a key of a subject is longer than ${maxKeyCharacters} characters`);
   if (key === '*') return key;
   if (plain.test(key)) return key;
   return key.toWellFormed().replace(special, (character) => `%${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
@@ -34,7 +38,16 @@ const fixedParts = new Map<string, readonly string[]>();
 export function keysOf(pattern: string, subject: string): string[] {
   if (!pattern.includes('*')) return [];
   const parts = subject.split('.');
-  return pattern.split('.').flatMap((part, index) => (part === '*' ? [decodeURIComponent(parts[index] ?? '')] : []));
+  return pattern.split('.').flatMap((part, index) => (part === '*' ? [unescaped(parts[index] ?? '')] : []));
+}
+
+/** Text without its percent-escapes; as it is when they make no sense. */
+export function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** Whether a subject matches a pattern whose tokens may be `*`. */

@@ -48,16 +48,21 @@ export function createWireBus(options: WireBusOptions): Bus {
     if (result === 'too_large') telemetry.log.error('message too large, dropped', { subject });
   }
 
-  /** The message and its context, or undefined (and counted) when no handler may see it. */
-  function open<T extends Enveloped>(pattern: string, codec: { decode(bytes: Uint8Array): T }, entry: LogEntry): [T, MessageContext] | undefined {
-    let message: T;
+  /** Undefined, counted and logged: the bytes are not this message. */
+  function decoded<T>(codec: { decode(bytes: Uint8Array): T }, { subject, data }: LogEntry): T | undefined {
     try {
-      message = codec.decode(entry.data);
+      return codec.decode(data);
     } catch (thrown) {
       dropped.add(1, { cause: 'undecodable' });
-      telemetry.log.error('message cannot be decoded, dropped', { subject: entry.subject, error: String(thrown) });
+      telemetry.log.error('message cannot be decoded, dropped', { subject, error: String(thrown) });
       return undefined;
     }
+  }
+
+  /** The message and its context, or undefined (and counted) when no handler may see it. */
+  function open<T extends Enveloped>(pattern: string, codec: { decode(bytes: Uint8Array): T }, entry: LogEntry): [T, MessageContext] | undefined {
+    const message = decoded(codec, entry);
+    if (message === undefined) return undefined;
     const meta = message.meta ?? { id: '', deadlineMs: 0, sentAtMs: 0, sender: '' };
     if (meta.deadlineMs > 0 && clock.now() > meta.deadlineMs) {
       dropped.add(1, { cause: 'expired' });
@@ -113,7 +118,9 @@ export function createWireBus(options: WireBusOptions): Bus {
         { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) },
         given.timeoutMs,
       );
-      return rpc.answer.decode(answer.data);
+      const opened = decoded(rpc.answer, answer);
+      if (opened === undefined) throw new SwitchyardError('internal', `the answer of ${rpc.pattern} cannot be decoded`);
+      return opened;
     },
 
     serve<Question extends Enveloped, Answer extends Enveloped>(
@@ -145,10 +152,10 @@ export function createWireBus(options: WireBusOptions): Bus {
       const data = seal({ message: rpc.question }, question, newId(), clock.now() + given.timeoutMs);
       const message = { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) };
       const window = { timeoutMs: given.timeoutMs, expected: given.expected, quietMs: given.quietMs ?? quietMs };
-      return questions.askAll(message, window, ({ headers, data }) => {
+      return questions.askAll(message, window, ({ subject, headers, data }) => {
         if (failureOf(headers)) return { sender: failureSender(headers), answer: undefined };
-        const answer = rpc.answer.decode(data);
-        return { sender: answer.meta?.sender ?? '', answer };
+        const answer = decoded(rpc.answer, { subject, headers, data });
+        return { sender: answer?.meta?.sender ?? '', answer };
       });
     },
 
@@ -184,7 +191,7 @@ export function createWireBus(options: WireBusOptions): Bus {
 
     async recorded(topic, limit) {
       const entries = await wire.log.newest(streamOf(topic), limit);
-      return entries.map((entry) => topic.message.decode(entry.data));
+      return entries.flatMap((entry) => decoded(topic.message, entry) ?? []);
     },
 
     connected: () => state === 'open' && wire.connected(),

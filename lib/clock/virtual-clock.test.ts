@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { every, sleep } from '../ports/clock.ts';
+import { systemClock } from './system-clock.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
 describe('virtual clock', () => {
@@ -103,4 +104,11 @@ describe('virtual clock', () => {
       { numRuns: 40 },
     );
   });
+});
+
+test.each([
+  ['the virtual clock', new VirtualClock()],
+  ['the machine', systemClock],
+])('a timer without a time is a mistake on %s', (_name, clock) => {
+  expect(() => clock.after(Number.NaN, () => {})).toThrow('needs a time');
 });

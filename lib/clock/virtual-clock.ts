@@ -29,6 +29,7 @@ export class VirtualClock implements Clock {
   }
 
   after(delayMs: number, run: () => void): Cancel {
+    if (Number.isNaN(delayMs)) throw new RangeError('a timer needs a time');
     const timer: Timer = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, run, state: 'waiting' };
     push(this.#heap, timer);
     return () => this.#cancel(timer);

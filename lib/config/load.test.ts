@@ -154,6 +154,15 @@ test('the fleet comes from its own file, and problems are placed there', () => {
   expect(() => loadFleet(fleetText, 'fleet: {}')).toThrow('console.yaml:1:1: "fleet" does not belong here; the fleet is read from fleet.yaml');
 });
 
+test('aliases that lead nowhere, or to more and more of themselves, are problems of the file', () => {
+  const bomb = Array.from({ length: 6 }, (_, n) => `k${n}: &a${n} [${Array.from({ length: 9 }, () => (n === 0 ? 'x' : `*a${n - 1}`)).join(', ')}]`);
+  for (const text of ['port: *nowhere', bomb.join('\n')]) {
+    const load = () => loadConfig(schema, { service: 'gateway', file: { name: 'gateway.yaml', text } });
+    expect(load).toThrow(SwitchyardError);
+    expect(load).toThrow(/gateway\.yaml:1:1: .*alias/);
+  }
+});
+
 test('settings can be listed with defaults and ranges', () => {
   const rows = Object.fromEntries(settingsOf(schema).map((row) => [row.key, row]));
   expect(rows.port).toEqual({ key: 'port', range: 'whole number, 0 to 65535', default: '8080', about: 'where it listens' });

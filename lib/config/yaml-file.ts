@@ -41,5 +41,14 @@ export function readYaml(name: string, text: string): YamlFile {
     return place(found);
   }
 
-  return { name, value: errors.length > 0 ? {} : (document.toJS() ?? {}), errors, locate };
+  let value: unknown = {};
+  if (errors.length === 0) {
+    try {
+      value = document.toJS() ?? {};
+    } catch (thrown) {
+      // Aliases are looked up only now: of an anchor that is not there, or so many of one another that they would fill the memory.
+      errors.push(`${place(0)}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+    }
+  }
+  return { name, value, errors, locate };
 }

@@ -2,6 +2,7 @@
 // request itself (66-145 us against 25).
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import type { Duplex } from 'node:stream';
 import { advertised, bracketed, listenFailure } from '../net/node-net.ts';
 import { serverTls } from '../net/tcp.ts';
 import { readTls } from '../net/tls.ts';
@@ -10,22 +11,35 @@ import { sleep } from '../ports/clock.ts';
 import type { Http, HttpHandler } from '../ports/http.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { failureBody } from './failure.ts';
+import { answerBare, type Malformed, malformedBody, malformedBy, noHost, noTunnel, unmetExpectation } from './malformed.ts';
 import { NodeRequest } from './node-request.ts';
 import { NodeResponse } from './node-response.ts';
 
 export interface NodeHttpOptions {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
+  /** From the first byte until the headers are here. Default 20,000. */
+  readonly headersWithinMs?: number;
+  /** From the first byte until the body is here. Default 120,000. */
+  readonly requestWithinMs?: number;
 }
 
 /** Open connections; the server resets more. */
 const maxConnections = 20_000;
 
-export function createNodeHttp({ clock, telemetry }: NodeHttpOptions): Http {
+export function createNodeHttp(options: NodeHttpOptions): Http {
+  const { clock, telemetry, headersWithinMs = 20_000, requestWithinMs = 120_000 } = options;
   const failures = telemetry.counter('switchyard_http_handler_failures_total');
   const connections = telemetry.gauge('switchyard_http_connections');
 
-  function handle(handler: HttpHandler, incoming: IncomingMessage, outgoing: ServerResponse, draining: () => boolean): void {
+  /** Refuses a request before its handler: what is left of it is not read. */
+  function refuse(outgoing: ServerResponse, malformed: Malformed): void {
+    const body = malformedBody(malformed);
+    outgoing.writeHead(malformed.status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), connection: 'close' });
+    outgoing.end(body);
+  }
+
+  function handle(handler: HttpHandler, incoming: IncomingMessage, outgoing: ServerResponse, draining: () => boolean): NodeResponse {
     const request = new NodeRequest(incoming, clock);
     const response = new NodeResponse(outgoing, draining);
     const failed = (thrown: unknown) => {
@@ -45,25 +59,45 @@ export function createNodeHttp({ clock, telemetry }: NodeHttpOptions): Http {
     } catch (thrown) {
       failed(thrown);
     }
+    return response;
   }
 
   return {
     async serve({ host, port, tls }, handler) {
       let draining = false;
-      const options: ServerOptions = {
+      const settings: ServerOptions = {
         // Longer than the idle time of usual load balancers, so that they close first and never meet a reset.
         keepAliveTimeout: 65_000,
         // Headers and body must have come by then; the response may take as long as it likes.
-        headersTimeout: 20_000,
-        requestTimeout: 120_000,
+        headersTimeout: headersWithinMs,
+        requestTimeout: requestWithinMs,
+        connectionsCheckingInterval: 1_000,
+        requireHostHeader: false,
         maxHeaderSize: 32 * 1024,
         joinDuplicateHeaders: true,
         highWaterMark: 64 * 1024,
       };
       const material = tls && readTls('the HTTP server', tls);
-      const server: Server = material ? createSecureServer({ ...options, ...serverTls(material) }) : createServer(options);
+      const server: Server = material ? createSecureServer({ ...settings, ...serverTls(material) }) : createServer(settings);
       server.maxConnections = maxConnections;
-      server.on('request', (incoming, outgoing) => handle(handler, incoming, outgoing, () => draining));
+      /** The newest response on each connection. */
+      const responses = new WeakMap<Duplex, NodeResponse>();
+      server.on('request', (incoming, outgoing) => {
+        if (incoming.httpVersion === '1.1' && incoming.headers.host === undefined) return refuse(outgoing, noHost);
+        responses.set(
+          incoming.socket,
+          handle(handler, incoming, outgoing, () => draining),
+        );
+      });
+      server.on('checkExpectation', (_incoming, outgoing) => refuse(outgoing, unmetExpectation));
+      server.on('connect', (_incoming, socket) => answerBare(socket, noTunnel, false, clock));
+      const given = new WeakSet<Duplex>();
+      server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+        if (given.has(socket)) return;
+        given.add(socket);
+        const newest = responses.get(socket);
+        answerBare(socket, malformedBy(error), newest?.headSent === true && !newest.over, clock);
+      });
       let open = 0;
       server.on('connection', (socket) => {
         connections.set(++open);

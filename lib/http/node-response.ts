@@ -30,6 +30,11 @@ export class NodeResponse implements HttpResponse {
     });
   }
 
+  /** Nothing more is sent. */
+  get over(): boolean {
+    return this.#outgoing.writableFinished || this.#gone;
+  }
+
   get headSent(): boolean {
     return this.#headSent;
   }

@@ -22,7 +22,7 @@ export interface KvReceiverOptions {
 export const maxKvFrameBytes = 64 * 1024 * 1024;
 /** A commit may overtake pieces on other connections: it waits this long for them. */
 const commitGraceMs = 300;
-/** A connection that does not say what it is for is closed. */
+/** A connection that does not say what it is for, or was refused, is closed after this. */
 const helloWithinMs = 5000;
 /** Connections at once; further ones are closed. */
 const maxConnections = 1024;
@@ -144,13 +144,13 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
         return;
       }
       if (!session) {
-        cancelHello();
         const joined = frame.hello ? join(frame.hello, connection) : refusal('invalid_request', 'a KV connection begins with hello');
         if ('code' in joined) {
           connection.send(KvFrame.encode({ have: { blocks: [], versions: [], refusal: joined } }));
           return;
         }
         session = joined;
+        cancelHello();
         const have = joined.target.have();
         connection.send(KvFrame.encode({ have: { blocks: have.map(({ block }) => block), versions: have.map(({ version }) => version) } }));
       } else if (frame.piece) take(session, frame.piece);

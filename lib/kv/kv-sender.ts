@@ -1,6 +1,7 @@
 // The sending end of a KV transfer: one stage over parallel connections, split so that all carry the same load
 // (core/migration/transfer-plan.ts). What a dying connection owed is planned again over the others; what the receiver
 // misses at the end is sent again.
+import { isCode } from '../../core/errors/codes.ts';
 import { refusal, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type PlannedPiece, planTransfer, replanTransfer } from '../../core/migration/transfer-plan.ts';
 import { KvFrame, type KvHave, type KvResult, type Refusal } from '../../proto/gen/messages.ts';
@@ -53,7 +54,7 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
     lanes = opened.filter((lane) => lane !== undefined);
     const answers = await Promise.all(lanes.map((lane) => lane.have));
     const refused = answers.find((have) => have?.refusal)?.refusal;
-    if (refused) return refused;
+    if (refused) return told(refused);
     const have = answers.find((answer) => answer !== undefined);
     if (!have) return refusal('transfer_failed', `no connection to ${options.address}`);
 
@@ -66,8 +67,9 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
       if (!result) return refusal('transfer_failed', `every connection to ${options.address} was lost in stage ${options.stage}`);
       // The commit itself may have been damaged: then nothing is missing, and it is sent again.
       const again = result.missing.length > 0 || result.refusal?.code === 'corrupt_kv';
-      if (!again) return result.refusal ?? report;
-      if (round === maxRounds) return result.refusal ?? refusal('transfer_failed', `${result.missing.length} blocks did not arrive`);
+      if (!again) return result.refusal ? told(result.refusal) : report;
+      if (round === maxRounds)
+        return result.refusal ? told(result.refusal) : refusal('transfer_failed', `${result.missing.length} blocks did not arrive`);
       blocks = [...result.missing];
     }
   } catch (thrown) {
@@ -76,6 +78,11 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
     cancelTimeout();
     for (const lane of lanes) lane.connection.close();
   }
+}
+
+/** What the receiver refuses, with a code of ours: codes end up in metrics and answers. */
+function told(refused: Refusal): Refusal {
+  return isCode(refused.code) ? refused : refusal('transfer_failed', `the receiver refuses: ${refused.message}`);
 }
 
 interface Lane {

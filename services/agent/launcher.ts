@@ -15,6 +15,9 @@ export interface Launcher {
   stop(): Promise<void>;
 }
 
+/** Longer ids do not fit into subjects and addresses. */
+const longestId = 200;
+
 export function serveLauncher(config: AgentConfig, ports: Ports, instances: Instances): Launcher {
   const { bus, clock, identity, store, telemetry } = ports;
   const leases = new Map<string, Lease>();
@@ -30,9 +33,14 @@ export function serveLauncher(config: AgentConfig, ports: Ports, instances: Inst
     return undefined;
   }
 
+  function unusable(instanceId: string): Refusal | undefined {
+    if (instanceId !== '' && instanceId.length <= longestId) return undefined;
+    return refusal('invalid_request', `the id of an instance has 1 to ${longestId} characters`);
+  }
+
   async function start(command: StartInstanceCommand): Promise<{ refusal?: Refusal }> {
     const { pool, instanceId } = command;
-    const no = outdated(command);
+    const no = outdated(command) ?? unusable(instanceId);
     if (no) return { refusal: no };
     if (instances.get(instanceId)) return {};
     const lease = await store.acquire(`instance/${instanceId}`, identity.id, config.launchLeaseMs);

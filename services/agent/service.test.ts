@@ -365,6 +365,12 @@ describe('launcher', () => {
     expect((await answer(stop('x', 6))).refusal).toMatchObject({ code: 'stale_epoch' });
   });
 
+  test('an id that is none, or too long for a subject, is refused and nothing is started', async () => {
+    await agentAndGateway({}, { launcher: true });
+    for (const id of ['', 'i'.repeat(300)]) expect(await answer(start(id))).toMatchObject({ refusal: { code: 'invalid_request' } });
+    expect(await outside.store.list('lease/')).toEqual([]);
+  });
+
   test('two of them run an instance once', async () => {
     await agentAndGateway({}, { launcher: true });
     await startAgent(world.ports('agent-2'), 'j', { launcher: true });

@@ -2,7 +2,7 @@
 // leaves one is what Temporal understands. The code travels as the failure's type. Used in the sandbox, by the activity
 // host and by the client, so this imports nothing but @temporalio/common.
 import { ActivityFailure, ApplicationFailure, CancelledFailure, ChildWorkflowFailure, TimeoutFailure } from '@temporalio/common';
-import { type Code, codes } from '../../../core/errors/codes.ts';
+import { isCode } from '../../../core/errors/codes.ts';
 import { SwitchyardError } from '../../../core/errors/switchyard-error.ts';
 
 /** What an activity or child threw, as a body sees it. */
@@ -15,7 +15,7 @@ export function fromTemporal(thrown: unknown): SwitchyardError {
   if (thrown instanceof CancelledFailure) return new SwitchyardError('cancelled', thrown.message, { cause: thrown });
   if (thrown instanceof TimeoutFailure) return new SwitchyardError('timeout', thrown.message, { cause: thrown });
   if (thrown instanceof ApplicationFailure) {
-    const code = thrown.type !== undefined && thrown.type !== null && thrown.type in codes ? (thrown.type as Code) : 'internal';
+    const code = isCode(thrown.type) ? thrown.type : 'internal';
     return new SwitchyardError(code, thrown.message, { cause: thrown });
   }
   return new SwitchyardError('internal', thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown });

@@ -1,0 +1,21 @@
+// Every way into Switchyard.
+import type { Entrance } from '../entrance.ts';
+import { busEntrance } from './bus.ts';
+import { configEntrance } from './config.ts';
+import { gatewayHttpEntrance, operatorHttpEntrance } from './http.ts';
+import { kvReceiverEntrance, kvSenderEntrance } from './kv.ts';
+import { linkAgentEntrance } from './link-agent.ts';
+import { linkGatewayEntrance } from './link-gateway.ts';
+import { wireEntrance } from './wire.ts';
+
+export const entrances: readonly Entrance[] = [
+  wireEntrance,
+  busEntrance,
+  linkAgentEntrance,
+  linkGatewayEntrance,
+  kvReceiverEntrance,
+  kvSenderEntrance,
+  gatewayHttpEntrance,
+  operatorHttpEntrance,
+  configEntrance,
+];
