@@ -9,6 +9,8 @@ import { model, price, type World } from './world.ts';
 export interface LoadOptions {
   readonly clients: number;
   readonly outputTokens: number;
+  /** Of the large pool when left out. */
+  readonly model?: string;
   /** Words of each prompt. */
   readonly promptWords?: number;
   /** The gateways used, by index. All when left out. */
@@ -39,7 +41,7 @@ export function startLoad(world: World, options: LoadOptions): Load {
   async function client(number: number): Promise<void> {
     for (let turn = 0; !ending; turn++) {
       const request = {
-        model,
+        model: options.model ?? model,
         prompt: `Load ${load}, client ${number}, turn ${turn}: ${'word '.repeat(options.promptWords ?? 40)}`,
         // Not all alike, so that they end at different times.
         outputTokens: Math.max(1, Math.round(options.outputTokens * (0.5 + ((number * 7 + turn * 3) % 10) / 10))),

@@ -13,7 +13,7 @@ import { crowdRunning, maxQueued, overloadRows } from './rows/overload.ts';
 import { replicaKilled } from './rows/replica-killed.ts';
 import { rollingUpgradeRows } from './rows/rolling-upgrade.ts';
 import { serversAway } from './rows/servers-away.ts';
-import { crowdModel, model, price, smallModel, startWorld, type World } from './world.ts';
+import { crowdModel, model, price, smallModel, smallRunning, startWorld, type World } from './world.ts';
 
 const sim = { profile: 'llama-3.1-8b-h100', speed: 0.2, blocks: 2048, kvBytesPerToken: 1024 };
 
@@ -26,7 +26,7 @@ describe('a fleet under faults', () => {
     world = await startWorld({
       pools: [
         { id: 'chat', models: [model], instances: 3, max: 3, price, sim: { ...sim, maxRunning: 64, maxWaiting: 64 } },
-        { id: 'small', models: [smallModel], instances: 1, max: 1, price, sim: { ...sim, maxRunning: 8, maxWaiting: 0 } },
+        { id: 'small', models: [smallModel], instances: 1, max: 1, price, sim: { ...sim, maxRunning: smallRunning, maxWaiting: 0 } },
         {
           id: 'crowd',
           models: [crowdModel],

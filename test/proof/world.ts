@@ -19,6 +19,7 @@ import { type Fleet, type FleetOptions, startFleet } from '../support/fleet.ts';
 export const model = 'llama-3.1-8b';
 /** Of a pool that is full with a few requests. */
 export const smallModel = 'small';
+export const smallRunning = 8;
 /** Of the pool that is overloaded. */
 export const crowdModel = 'crowd';
 /** Micro-dollars per token in every pool. */

@@ -18,7 +18,7 @@ function row(fault: string, weather: KvWeather, link: () => KvLink): Row {
     limitMs: 120_000 + form.rounds * 120_000,
     async run(world) {
       const operator = world.fleet.client('proof');
-      const load = startLoad(world, { clients: 12, outputTokens: 300, promptWords: 600 });
+      const load = startLoad(world, { clients: 12, outputTokens: 200, promptWords: 600 });
       const before = await operator.get<MigrationsReport>('/migrations');
       let asked = 0;
       for (let round = 0; round < form.rounds; round++) {
