@@ -1,6 +1,7 @@
 // `npm start -- --embedded`: every service in this process on the in-memory twins of bus, store, network and workflows.
 // The clock is real, and so is HTTP for the gateway and the console: clients and the command line notice no difference.
 import { relative } from 'node:path';
+import { credentialsFolder, prepareCredentials, rootKeyToShow } from '../infra/setup/credentials.ts';
 import { guideText } from '../infra/setup/guide.ts';
 import { isFree, PortTakenError } from '../infra/setup/listening-port.ts';
 import { loadFleet } from '../infra/setup/load-fleet.ts';
@@ -38,7 +39,12 @@ export function startEmbedded(settings: StartSettings, progress: Progress): Star
     const step = progress.step('services', 'starting in this process');
     const fleet = loadFleet(settings.configFolder);
     const instances = fleet.pools.flatMap((pool) => Array.from({ length: pool.instances }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
-    const world = createEmbeddedWorld(settings, log.write, { SWITCHYARD_AGENT_INSTANCES: instances.join(','), SWITCHYARD_LAUNCHER: 'true' });
+    const prepared = prepareCredentials(credentialsFolder(settings), { nats: false, redis: false, readOnlyKeys: true });
+    const world = createEmbeddedWorld(settings, log.write, {
+      ...prepared.credentials('console').settings,
+      SWITCHYARD_AGENT_INSTANCES: instances.join(','),
+      SWITCHYARD_LAUNCHER: 'true',
+    });
     hosted = await Promise.all([
       world.host(instanceTracker),
       world.host(router),
@@ -59,6 +65,7 @@ export function startEmbedded(settings: StartSettings, progress: Progress): Star
       run,
       fleet,
       instances: instances.map((name) => name.split('/')[1] as string),
+      rootKey: rootKeyToShow(settings),
       tracing: 'none; `npx switchyard trace <request>` shows a journey',
       logs: relative(settings.root, log.path),
       findable: settings.stateFolder === defaultStateFolder,

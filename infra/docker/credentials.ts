@@ -1,6 +1,6 @@
 // The credentials of a composed installation: a folder for each owner, mounted into its containers alone. Runs before
 // everything else, as root, so that each file can be given to the user that reads it. Idempotent.
-import { chmodSync, chownSync, mkdirSync, renameSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { serviceNames } from '../../lib/run/service.ts';
 import { prepareCredentials } from '../setup/credentials.ts';
@@ -24,5 +24,7 @@ for (const name of serviceNames) {
   renameSync(prepared.credentialsPath(name), path);
   chownSync(path, serviceUser, serviceUser);
 }
+// Its health, for the check of its container alone.
+appendFileSync(prepared.natsConfigPath, 'http: "127.0.0.1:8222"\n');
 // Neither has a secret, and those servers run as users of their own.
 for (const path of [prepared.natsConfigPath, prepared.redisAclPath]) chmodSync(path, 0o644);

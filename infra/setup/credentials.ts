@@ -2,13 +2,15 @@
 // process: who it is to NATS and Redis, and what the data plane proves itself with.
 import { createHash, randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { nkeys } from '@nats-io/transport-node';
 import { hashKey, keyPrefix } from '../../lib/auth/keys.ts';
+import { isLoopback } from '../../lib/net/loopback.ts';
 import { natsConfig } from '../../lib/roles/nats-permissions.ts';
 import { redisAclFile } from '../../lib/roles/redis-rules.ts';
 import { roles, type UserName, userNames } from '../../lib/roles/roles.ts';
 import type { Credentials } from '../../lib/run/credentials.ts';
+import type { StartSettings } from './settings.ts';
 
 interface Secrets {
   readonly users: Partial<Record<UserName, { readonly nkeySeed: string; readonly redisPassword: string }>>;
@@ -109,4 +111,16 @@ function sha256(text: string): string {
 function write(path: string, text: string): void {
   writeFileSync(`${path}.new`, `${text}\n`, { mode: ownerOnly });
   renameSync(`${path}.new`, path);
+}
+
+/** The folder of the credentials of an `npm start`. */
+export function credentialsFolder({ stateFolder }: Pick<StartSettings, 'stateFolder'>): string {
+  return join(stateFolder, 'credentials');
+}
+
+/** The file of the root key, where the operator API wants one as far as the environment says; console.yaml may say otherwise. */
+export function rootKeyToShow(settings: Pick<StartSettings, 'root' | 'stateFolder' | 'host' | 'env'>): string | undefined {
+  const auth = settings.env.SWITCHYARD_CONSOLE_AUTH || 'auto';
+  if (auth === 'open' || (auth === 'auto' && isLoopback(settings.host))) return undefined;
+  return join(relative(settings.root, credentialsFolder(settings)), 'root.key');
 }

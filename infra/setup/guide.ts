@@ -8,6 +8,8 @@ export interface GuideInput {
   readonly fleet: FleetConfig;
   /** Ids. */
   readonly instances: readonly string[];
+  /** The file of the root key, where the operator API wants one. */
+  readonly rootKey?: string | undefined;
   readonly tracing: string;
   readonly logs: string;
   /** The command line finds this run by itself. */
@@ -24,6 +26,7 @@ export function guideText(input: GuideInput): string {
   const rows: [string, string | undefined][] = [
     ['OpenAI base URL', `${pc.bold(run.baseUrl)}  (models: ${fleet.pools.map((one) => one.models[0]).join(', ')})`],
     ['operator API', run.consoleUrl],
+    ['operator key', input.rootKey && `export SWITCHYARD_KEY=$(cat ${input.rootKey})  (makes keys for people: docs/security.md)`],
     ["Temporal's UI", run.temporalUiUrl],
     ['tracing UI', input.tracing],
     ['instances', instances.join(' ')],

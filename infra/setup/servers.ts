@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { isLoopback } from '../../lib/net/loopback.ts';
 import type { Prepared } from './credentials.ts';
 import type { ProgramName } from './programs.ts';
 import type { PortName, StartSettings } from './settings.ts';
@@ -15,6 +16,8 @@ export interface Server {
   readonly variable: string;
   readonly defaultPort: number;
   readonly portName: PortName;
+  /** Where it listens, when the rest does on `host`. */
+  bindHost(host: string): string;
   addressOf(host: string, port: number): string;
   /** Host and port in an address of the environment. @throws Error when it is none */
   parse(address: string): { host: string; port: number };
@@ -67,6 +70,7 @@ export const nats: Server = {
   variable: 'NATS_URL',
   defaultPort: 4222,
   portName: 'nats',
+  bindHost: (host) => host,
   addressOf: (host, port) => `nats://${host}:${port}`,
   parse: (address) => parseUrl(address.split(',')[0] as string, 4222),
   args: (settings, ports, { natsConfigPath }) => [
@@ -89,6 +93,7 @@ export const redis: Server = {
   variable: 'REDIS_URL',
   defaultPort: 6379,
   portName: 'redis',
+  bindHost: (host) => host,
   addressOf: (host, port) => `redis://${host}:${port}`,
   parse: (address) => parseUrl(address, 6379),
   args: (settings, ports, { redisAclPath }) => [
@@ -111,15 +116,17 @@ export const temporal: Server = {
   variable: 'TEMPORAL_ADDRESS',
   defaultPort: 7233,
   portName: 'temporal',
+  // The development server lets everybody do everything.
+  bindHost: (host) => (isLoopback(host) ? host : '127.0.0.1'),
   addressOf: (host, port) => `${host}:${port}`,
   parse: (address) => parseUrl(address, 7233),
   args: (settings, ports) => [
     'server',
     'start-dev',
     '--ip',
-    settings.host,
+    temporal.bindHost(settings.host),
     '--ui-ip',
-    settings.host,
+    temporal.bindHost(settings.host),
     '--port',
     String(ports.temporal),
     '--ui-port',

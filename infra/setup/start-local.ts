@@ -1,5 +1,6 @@
 // One `npm start` with real servers: reads the fleet, starts the supervisor and says what is where.
 import { relative } from 'node:path';
+import { rootKeyToShow } from './credentials.ts';
 import { guideText } from './guide.ts';
 import { commandOf } from './listening-port.ts';
 import { loadFleet } from './load-fleet.ts';
@@ -25,6 +26,7 @@ export function startLocal(settings: StartSettings, progress: Progress): Started
         run,
         fleet,
         instances: instances.map((one) => one.id),
+        rootKey: rootKeyToShow(settings),
         tracing: tracing.kind === 'ui' ? `${tracing.ui.url}  (${tracing.ui.name}, up within ten seconds)` : tracingText(tracing),
         findable: settings.stateFolder === defaultStateFolder,
         logs: `${relative(settings.root, settings.stateFolder) || settings.stateFolder}/logs`,

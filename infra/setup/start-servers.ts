@@ -1,7 +1,6 @@
 // Starts NATS, Redis and Temporal, or finds those that the environment names, and waits until each answers.
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Prepared, prepareCredentials } from './credentials.ts';
+import { credentialsFolder, type Prepared, prepareCredentials } from './credentials.ts';
 import { freePortFrom, holderOf, isFree, PortTakenError } from './listening-port.ts';
 import type { ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
@@ -30,7 +29,7 @@ export interface RunningServers {
 export async function startServers(settings: StartSettings, table: ProcessTable, progress: Progress): Promise<RunningServers> {
   const provided = await provideServers(settings, progress);
   const ports = await choosePorts(settings, provided, progress);
-  const prepared = prepareCredentials(join(settings.stateFolder, 'credentials'), {
+  const prepared = prepareCredentials(credentialsFolder(settings), {
     nats: provided.has(nats.id),
     redis: provided.has(redis.id),
     readOnlyKeys: compareVersions(provided.get(redis.id)?.version ?? '0', '7.0.0') >= 0,
@@ -43,7 +42,7 @@ export async function startServers(settings: StartSettings, table: ProcessTable,
       addresses[server.variable] = external as string;
       return { server, wait: waitForExternal(server, external as string, progress) };
     }
-    addresses[server.variable] = server.addressOf(settings.host, ports[server.portName]);
+    addresses[server.variable] = server.addressOf(server.bindHost(settings.host), ports[server.portName]);
     return { server, wait: startOwn(server, program, settings, ports, prepared, table, progress) };
   });
   const all = Promise.all(waits.map(({ wait }) => wait));
@@ -53,7 +52,7 @@ export async function startServers(settings: StartSettings, table: ProcessTable,
   return {
     addresses,
     prepared,
-    temporalUiUrl: provided.has(temporal.id) ? `http://${settings.host}:${ports.temporalUi}` : undefined,
+    temporalUiUrl: provided.has(temporal.id) ? `http://${temporal.bindHost(settings.host)}:${ports.temporalUi}` : undefined,
     settled: all.then(() => undefined),
   };
 }
@@ -125,7 +124,9 @@ async function startOwn(
     env: settings.env,
   });
   try {
-    await answer(server, settings.host, port, ownTimeoutMs, () => (started.crashes() >= 3 ? 'it crashes again and again' : undefined));
+    await answer(server, server.bindHost(settings.host), port, ownTimeoutMs, () =>
+      started.crashes() >= 3 ? 'it crashes again and again' : undefined,
+    );
     step.done(`${program.version} ${program.from}, port ${port}`);
   } catch (error) {
     step.failed((error as Error).message);
