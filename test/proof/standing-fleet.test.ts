@@ -33,7 +33,7 @@ describe('a fleet under faults', () => {
           instances: 1,
           max: 1,
           price,
-          sim: { ...sim, blocks: 8 * crowdRunning, kvBytesPerToken: 64, maxRunning: crowdRunning, maxWaiting: 0 },
+          sim: { ...sim, blocks: 12 * crowdRunning, kvBytesPerToken: 64, maxRunning: crowdRunning, maxWaiting: 0 },
         },
       ],
       replicas: { 'instance-tracker': 2, router: 2, admission: 3, gateway: 2 },
