@@ -13,8 +13,8 @@ export interface EntranceReport {
 
 export interface FuzzOptions {
   readonly seed: number;
+  /** For each entrance. */
   readonly inputs: number;
-  readonly told?: (report: EntranceReport) => void;
 }
 
 /** A batch that takes longer than this in real time is a hang, or near to one. */
@@ -30,13 +30,10 @@ export async function fuzz(entrances: readonly Entrance[], options: FuzzOptions)
   process.on('uncaughtException', uncaught);
   process.on('unhandledRejection', uncaught);
   try {
-    const whole = entrances.reduce((sum, entrance) => sum + entrance.weight, 0);
     const reports: EntranceReport[] = [];
     for (const entrance of entrances) {
       findings.entrance = entrance.name;
-      const report = await feed(entrance, Math.ceil((options.inputs * entrance.weight) / whole), options.seed, findings);
-      reports.push(report);
-      options.told?.(report);
+      reports.push(await feed(entrance, options.inputs, options.seed, findings));
     }
     return { reports, findings };
   } finally {

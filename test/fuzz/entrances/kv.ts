@@ -47,7 +47,6 @@ export const kvReceiverEntrance: Entrance = {
 
     async function connect(chooser: Chooser): Promise<void> {
       connection?.close();
-      closed = false;
       sent = 0;
       number++;
       const reservationId = `res-${number}`;
@@ -76,6 +75,7 @@ export const kvReceiverEntrance: Entrance = {
       count(outcomes, reserved?.refusal ? 'reservation refused' : 'reserved');
       connection = await net.connect(fleet.kvAddress, { timeoutMs: 1_000, maxFrameBytes: 1 << 26 });
       const made = connection;
+      closed = false;
       connection.onClose(() => {
         if (connection === made) closed = true;
       });

@@ -12,7 +12,7 @@ const longestDecodeMs = 2_000;
 
 export const wireEntrance: Entrance = {
   name: 'decoding of messages',
-  weight: 22,
+  weight: 40,
   shortInputs: 20_000,
   batch: 10_000,
   async open(seed, findings) {
