@@ -54,9 +54,14 @@ export function createClient(options: { url: string; operator: string; key?: str
     if (!response.headers.has(serverHeader)) {
       throw new CommandFailure(`what answers at ${options.url} (status ${response.status}) is not the operator API: check --url`, 3, 'unreachable');
     }
-    const value: unknown = await response.json();
+    let value: unknown;
+    try {
+      value = await response.json();
+    } catch {
+      throw new CommandFailure(`the answer of ${options.url} was cut, or is not JSON: try again`, 1, 'internal');
+    }
     if (response.ok) return value as T;
-    const { error } = value as ErrorBody;
+    const error = (value as ErrorBody | null)?.error;
     throw new CommandFailure(error?.message ?? `status ${response.status}`, response.status >= 500 ? 1 : 4, error?.code ?? 'internal');
   }
 

@@ -50,9 +50,13 @@ function address(text: string): string {
   return text;
 }
 
+/** Timers are no longer. */
+const longestTimeoutMs = 2 ** 31 - 1;
+
 function milliseconds(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('a whole number of ms, 1 or more');
+  if (!Number.isInteger(value) || value < 1 || value > longestTimeoutMs)
+    throw new InvalidArgumentError(`a whole number of ms, 1 to ${longestTimeoutMs}`);
   return value;
 }
 
@@ -113,6 +117,14 @@ function contextOf(): Context {
   };
 }
 
+/** Whatever a command ends with, as one sentence. */
+function failureOf(thrown: unknown): CommanderError | CommandFailure {
+  if (thrown instanceof CommanderError || thrown instanceof CommandFailure) return thrown;
+  if (thrown instanceof SwitchyardError) return new CommandFailure(thrown.message, 2, thrown.code);
+  const what = thrown instanceof Error ? thrown.message : String(thrown);
+  return new CommandFailure(`the answer was not as expected (${what}): is the operator API of version ${version}, like this command?`, 1, 'internal');
+}
+
 program.commandsGroup('The fleet:');
 addFleetCommands(program, contextOf);
 addTopCommand(program, contextOf);
@@ -129,11 +141,11 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.
 try {
   await program.parseAsync();
 } catch (thrown) {
-  const failure = thrown instanceof SwitchyardError ? new CommandFailure(thrown.message, 2, thrown.code) : thrown;
+  const failure = failureOf(thrown);
   if (failure instanceof CommanderError) process.exitCode = failure.exitCode === 0 ? 0 : 2;
-  else if (failure instanceof CommandFailure) {
+  else {
     if (program.opts<GlobalOptions>().json === true) printJson({ error: { message: failure.message, code: failure.code } });
     else process.stderr.write(`switchyard: ${failure.message}\n`);
     process.exitCode = failure.exitCode;
-  } else throw thrown;
+  }
 }

@@ -35,6 +35,12 @@ function positive(text: string): number {
   return value;
 }
 
+function seed(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value)) throw new InvalidArgumentError('a whole number');
+  return value;
+}
+
 /** The gateway's origin; a base URL as OpenAI clients have it will do. */
 function gatewayUrl(text: string): string {
   const url = URL.parse(text);
@@ -131,7 +137,7 @@ export function addReplayCommand(program: Command, contextOf: ContextOf): void {
     .option('--max-prompt <tokens>', 'longer prompts are cut to this', positive, 8_000)
     .option('--max-output <tokens>', 'longer answers are cut to this', positive, 2_000)
     .option('--tier <tier>', 'service_tier of the requests', 'default')
-    .option('--seed <n>', 'of the prompts', Number, 1)
+    .option('--seed <n>', 'of the prompts', seed, 1)
     .option('--ttft-slo <ms>', 'for attainment', positive, 2_000)
     .option('--tpot-slo <ms>', 'for attainment', positive, 100)
     .action(async (file: string, options: Options) => {

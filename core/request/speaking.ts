@@ -24,6 +24,9 @@ export function spoken(state: RequestState, event: StreamEvent, nowMs: number): 
   if (have + count > state.facts.info.maxOutputTokens) {
     return fail(state, { code: 'engine_error', message: `instance ${state.instanceId} produced more tokens than were asked for` });
   }
+  if (event.finishReason !== '' && !state.facts.streams && event.finalBody.length === 0) {
+    return fail(state, { code: 'engine_error', message: `instance ${state.instanceId} ended without an answer` });
+  }
   return event.finishReason === '' ? tokens(state, event, nowMs) : finished(state, event, nowMs);
 }
 
@@ -31,7 +34,7 @@ function tokens(state: RequestState, event: StreamEvent, nowMs: number): Step {
   const next = heard(state, event, nowMs);
   const effects: RequestEffect[] = [];
   if (state.firstTokenMs === 0) effects.push({ type: 'note', event: 'first_token', reason: '' });
-  if (event.data.length > 0) effects.push({ type: 'forward', data: event.data });
+  if (isForClient(state, event)) effects.push({ type: 'forward', data: event.data });
   return [next, effects];
 }
 
@@ -46,10 +49,15 @@ function finished(state: RequestState, event: StreamEvent, nowMs: number): Step 
 
 /** Bytes before the first token, a role for instance: they go out once, whichever instance sends them. */
 function leadIn(state: RequestState, event: StreamEvent, nowMs: number): Step {
-  const first = !state.spoke && state.log.length === 0 && event.data.length > 0;
+  const first = !state.spoke && state.log.length === 0 && isForClient(state, event);
   return first
     ? [{ ...state, spoke: true, lastHeardMs: nowMs }, [{ type: 'forward', data: event.data }]]
     : [{ ...state, lastHeardMs: nowMs }, repeated];
+}
+
+/** Bytes of a stream for a client that does not stream would spoil its one answer. */
+function isForClient(state: RequestState, event: StreamEvent): boolean {
+  return event.data.length > 0 && state.facts.streams;
 }
 
 function heard(state: RequestState, event: StreamEvent, nowMs: number): RequestState {

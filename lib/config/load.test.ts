@@ -163,6 +163,12 @@ test('aliases that lead nowhere, or to more and more of themselves, are problems
   }
 });
 
+test('tags and directives that nobody knows are problems of the file', () => {
+  for (const text of ['port: !port 80', '%NOTHING\n---\nport: 80']) {
+    expect(() => loadConfig(schema, { service: 'gateway', file: { name: 'gateway.yaml', text } })).toThrow(/gateway\.yaml:\d+:\d+: Un/);
+  }
+});
+
 test('settings can be listed with defaults and ranges', () => {
   const rows = Object.fromEntries(settingsOf(schema).map((row) => [row.key, row]));
   expect(rows.port).toEqual({ key: 'port', range: 'whole number, 0 to 65535', default: '8080', about: 'where it listens' });

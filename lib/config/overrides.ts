@@ -46,7 +46,7 @@ export function overridesFor(service: string, schema: z.ZodType, environment: Re
 /** A value that is not valid YAML is taken as text. */
 function scalar(text: string): unknown {
   try {
-    return parse(text);
+    return parse(text, { logLevel: 'silent' });
   } catch {
     return text;
   }

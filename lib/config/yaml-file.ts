@@ -14,12 +14,13 @@ export interface YamlFile {
 
 export function readYaml(name: string, text: string): YamlFile {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: 'silent' });
   const place = (offset: number) => {
     const { line, col } = lines.linePos(offset);
     return `${name}:${line}:${col}`;
   };
-  const errors = document.errors.map((error) => `${place(error.pos[0])}: ${error.message}`);
+  // A tag or a directive that nobody knows is a mistake too.
+  const errors = [...document.errors, ...document.warnings].map((error) => `${place(error.pos[0])}: ${error.message}`);
 
   function locate(path: Path, atKey: boolean): string {
     let node: Node | null = document.contents;

@@ -445,3 +445,30 @@ describe('shutting down', () => {
     expect(fleet.done).toMatchObject([{ outcome: 'failed', code: 'draining', outputTokens: 1 }]);
   });
 });
+
+describe('a client that does not stream gets its one answer', () => {
+  test('when its instance streams nevertheless', async () => {
+    const fleet = await ScriptedFleet.start();
+    const [agent] = fleet.agents;
+    const client = fleet.chat({ stream: false });
+    await fleet.until(() => agent!.opens.length === 1);
+    const data = new TextEncoder().encode('data: {}\n\n');
+    agent!.say(0, 0, { data });
+    agent!.say(0, 2, { data });
+    agent!.finish(2, 1, { data });
+    await fleet.until(() => client.ended);
+    expect(client.headers['content-type']).toBe('application/json');
+    expect(client.json).toEqual({ object: 'chat.completion', n: 3 });
+  });
+
+  test('an error when its instance ends without one', async () => {
+    const fleet = await ScriptedFleet.start();
+    const [agent] = fleet.agents;
+    const client = fleet.chat({ stream: false });
+    await fleet.until(() => agent!.opens.length === 1);
+    agent!.finish(0, 2, { finalBody: new Uint8Array() });
+    await fleet.until(() => client.ended);
+    expect(client.status).toBe(502);
+    expect(client.error.code).toBe('engine_error');
+  });
+});

@@ -1,11 +1,13 @@
 // Every way into Switchyard.
 import type { Entrance } from '../entrance.ts';
 import { busEntrance } from './bus.ts';
+import { commandLineEntrance } from './command-line.ts';
 import { configEntrance } from './config.ts';
 import { gatewayHttpEntrance, operatorHttpEntrance } from './http.ts';
 import { kvReceiverEntrance, kvSenderEntrance } from './kv.ts';
 import { linkAgentEntrance } from './link-agent.ts';
 import { linkGatewayEntrance } from './link-gateway.ts';
+import { socketEntrance } from './sockets.ts';
 import { wireEntrance } from './wire.ts';
 
 export const entrances: readonly Entrance[] = [
@@ -17,5 +19,7 @@ export const entrances: readonly Entrance[] = [
   kvSenderEntrance,
   gatewayHttpEntrance,
   operatorHttpEntrance,
+  socketEntrance,
   configEntrance,
+  commandLineEntrance,
 ];

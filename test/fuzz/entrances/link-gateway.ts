@@ -109,7 +109,7 @@ export const linkGatewayEntrance: Entrance = {
       },
       async settle() {
         opened.length = 0;
-        await clock.until(() => clients === 0, 300_000).catch(() => findings.add(`${clients} clients get no end`));
+        await clock.until(() => clients === 0, 300_000).catch(() => findings.add('clients get no end', `${clients} of them`));
         connections.length = 0;
       },
       async close() {
