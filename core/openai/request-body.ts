@@ -1,6 +1,7 @@
 // Reads what Switchyard must know of a client's body, and nothing else. The body's bytes go on to the engine as they came;
 // no field is checked that only the engine understands.
 import type { Code } from '../errors/codes.ts';
+import { isTooComplex, maxDepth, maxMembers } from './body-shape.ts';
 import { type ContinuationNeed, continuationNeeds } from './continuation.ts';
 
 export type Endpoint = 'chat' | 'completions';
@@ -37,6 +38,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 type Fields = Readonly<Record<string, unknown>>;
 
 export function readRequestBody(endpoint: Endpoint, bytes: Uint8Array, forbidden: readonly string[]): RequestBody | InvalidBody {
+  if (isTooComplex(bytes)) return invalid(`a large body may have ${maxMembers} members and be ${maxDepth} levels deep`, null);
   const fields = parse(bytes);
   if (!fields) return invalid('the body is not a JSON object in UTF-8', null, 'invalid_json');
   if (typeof fields.model !== 'string' || fields.model === '') return invalid('"model" must name a model', 'model');

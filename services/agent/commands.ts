@@ -20,6 +20,9 @@ export interface CommandOptions {
   readonly released: (requestId: string, epoch: number) => void;
 }
 
+/** Blocks are not held longer without a stage that arrives, whatever a command says. */
+const longestHoldMs = 3_600_000;
+
 type Plain<T extends { refusal?: Refusal | null }> = Body<T>;
 
 const noStage: Plain<CopyStageReply> = { blocksSent: 0, blocksRemaining: 0, bytesSent: 0, elapsedMs: 0, nextIndex: 0, pausedAtMs: 0 };
@@ -44,7 +47,8 @@ export function serveCommands(options: CommandOptions): Subscription[] {
     if (command.purpose !== 'cache' && newest !== undefined && newest > command.epoch) {
       return no(refusal('stale_epoch', `${command.requestId} is at epoch ${newest} here`));
     }
-    const { reservationId, requestId, epoch, blocks, ttlMs } = command;
+    const { reservationId, requestId, epoch, blocks } = command;
+    const ttlMs = Math.min(Math.max(command.ttlMs, 0), longestHoldMs);
     const purpose = command.purpose === 'cache' ? 'cache' : 'migration';
     const held = kv.reserve({ reservationId, requestId, epoch, blocks, ttlMs, purpose, transferToken: rng.id('kv-') });
     return 'code' in held ? no(held) : { kvAddress: options.kvAddress, transferToken: held.transferToken, address: options.linkAddress };

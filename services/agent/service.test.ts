@@ -7,7 +7,7 @@ import * as contracts from '../../lib/contracts.ts';
 import type { Connection, Net } from '../../lib/ports/net.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
-import type { InstanceStatus } from '../../proto/gen/messages.ts';
+import { type InstanceStatus, KvFrame } from '../../proto/gen/messages.ts';
 import { chatBody, migration, model, startAgent, TestGateway, type TestRequest, watchStatus } from './agent-fixtures.ts';
 
 let world: MemoryWorld<VirtualClock>;
@@ -324,6 +324,20 @@ describe('status', () => {
       expect(reports[i]!.sequenceNumber).toBe(reports[i - 1]!.sequenceNumber + 1);
     }
   });
+});
+
+test('a KV connection that was refused, or never says what it is for, does not stay', async () => {
+  await agentAndGateway();
+  const { kvAddress } = status.get('i')!;
+  const closed: string[] = [];
+  for (const name of ['silent', 'refused']) {
+    const connection = await outside.net.connect(kvAddress, { timeoutMs: 1000, maxFrameBytes: 1_000_000 });
+    connection.onClose(() => closed.push(name));
+    const hello = { reservationId: 'none', transferToken: '', stage: 0, connection: 0, traceparent: '' };
+    if (name === 'refused') connection.send(KvFrame.encode({ hello }));
+  }
+  await world.clock.advance(6_000);
+  expect(closed.toSorted()).toEqual(['refused', 'silent']);
 });
 
 describe('launcher', () => {

@@ -35,11 +35,19 @@ const keyChoices: Readonly<Record<string, readonly string[]>> = {
   launcher: ['chat-9'],
 };
 
-/** What stands for `*`: a name that somebody serves. */
+const strangeKeys = ['nobody', '%zz', '%', '%E0%A4%A', '__proto__', 'constructor', 'k'.repeat(2000), '\ud800'];
+
+/** What stands for `*`: mostly a name that somebody serves. Some are no escapes, as only a stranger would write them. */
 function keysFor(pattern: string, chooser: Chooser): string[] {
   const plain = pattern.replace(/^sy\.v1\./, '');
   const choices = Object.entries(keyChoices).find(([beginning]) => plain.startsWith(beginning))?.[1] ?? ['chat'];
-  return [...pattern.matchAll(/\*/g)].map(() => chooser.pick(choices));
+  return [...pattern.matchAll(/\*/g)].map(() => (chooser.chance(0.05) ? chooser.pick(strangeKeys) : chooser.pick(choices)));
+}
+
+/** The subject as it goes over the wire, with keys as they are. */
+function filled(pattern: string, keys: readonly string[]): string {
+  const left = [...keys];
+  return pattern.replaceAll('*', () => left.shift()!);
 }
 
 export const busEntrance: Entrance = {
@@ -64,18 +72,18 @@ export const busEntrance: Entrance = {
       outcomes,
       feed(chooser) {
         const subject = chooser.pick(subjects);
-        const keys = keysFor(subject.pattern, chooser);
+        const pattern = filled(subject.pattern, keysFor(subject.pattern, chooser));
         const bytes = questionOf(subject.pattern, subject.body, chooser);
         const trace = chooser.chance(0.05) ? { traceparent: chooser.pick(['', '00-x', '00-'.repeat(1000), '\u0000', 'ff-0-0-0']) } : undefined;
         telemetry.within(trace, () => {
           if (!subject.asked) {
-            bus.publish({ pattern: subject.pattern, message: raw as never } as Topic<never>, keys, { bytes } as never);
+            bus.publish({ pattern, message: raw as never } as Topic<never>, [], { bytes } as never);
             count(outcomes, 'told');
             return;
           }
           waiting++;
           bus
-            .request({ pattern: subject.pattern, question: raw as never, answer: raw as never } as Rpc<never, never>, keys, { bytes } as never, {
+            .request({ pattern, question: raw as never, answer: raw as never } as Rpc<never, never>, [], { bytes } as never, {
               timeoutMs: 5_000,
             })
             .then(

@@ -1,0 +1,40 @@
+// Whether a large JSON text would keep the process from everything else while it is parsed: 20 MB of text in few strings
+// take milliseconds, of short members or brackets they take seconds.
+
+const quote = 0x22;
+const backslash = 0x5c;
+const colon = 0x3a;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
+const openBracket = 0x5b;
+const closeBracket = 0x5d;
+
+/** Smaller bodies are parsed soon enough, whatever they hold. */
+export const alwaysSimpleBytes = 1_000_000;
+export const maxMembers = 100_000;
+export const maxDepth = 500;
+
+/** Looks at no more than it takes to know. */
+export function isTooComplex(bytes: Uint8Array): boolean {
+  if (bytes.length <= alwaysSimpleBytes) return false;
+  let members = 0;
+  let depth = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === quote) at = endOfString(bytes, at);
+    else if (byte === colon && ++members > maxMembers) return true;
+    else if ((byte === openBrace || byte === openBracket) && ++depth > maxDepth) return true;
+    else if (byte === closeBrace || byte === closeBracket) depth--;
+  }
+  return false;
+}
+
+/** The quote that ends the string; the end of the bytes when there is none. */
+function endOfString(bytes: Uint8Array, start: number): number {
+  for (let at = bytes.indexOf(quote, start + 1); at >= 0; at = bytes.indexOf(quote, at + 1)) {
+    let slashes = 0;
+    while (bytes[at - 1 - slashes] === backslash) slashes++;
+    if (slashes % 2 === 0) return at;
+  }
+  return bytes.length;
+}
