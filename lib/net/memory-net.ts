@@ -30,9 +30,16 @@ export function createMemoryNet(clock: Clock, options: MemoryNetOptions = {}): M
   let nextPort = 40_000;
   let nextClient = 1;
 
+  /** On their way, in order: timers of the machine's clock that are due together may fire in any order. */
+  const underWay: (() => void)[] = [];
+
   function soon(run: () => void): void {
-    if (latencyMs === 0) queueMicrotask(run);
-    else clock.after(latencyMs, run);
+    if (latencyMs === 0) {
+      queueMicrotask(run);
+      return;
+    }
+    underWay.push(run);
+    clock.after(latencyMs, () => underWay.shift()?.());
   }
 
   return {
