@@ -7,8 +7,9 @@ export interface Streams {
   close(): Promise<void>;
 }
 
-export function connectStreams(url: string, apiKey = ''): Streams {
-  const agent = new Agent({ connections: 256, pipelining: 1 });
+/** A stream that is opened beyond `connections` at once waits here, and no gateway knows of it. */
+export function connectStreams(url: string, apiKey = '', connections = 2_000): Streams {
+  const agent = new Agent({ connections, pipelining: 1 });
   const client = agent.compose((dispatch) => (request, handler) => dispatch({ ...request, origin: url }, handler));
   return {
     open: (request) => send(client, request, { apiKey, now: () => performance.now() }),
