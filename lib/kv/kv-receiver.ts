@@ -1,6 +1,6 @@
 // The receiving end of KV transfers between agents: checks who sends, checks every piece, and says what is still missing
 // when the sender believes that it is done. What the blocks are for is the engine's business.
-import { refusal, toRefusal } from '../../core/errors/switchyard-error.ts';
+import { refusal, SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type KvCommit, KvFrame, type KvHello, type KvPiece, type Refusal } from '../../proto/gen/messages.ts';
 import type { Cancel, Clock } from '../ports/clock.ts';
 import type { StageTarget } from '../ports/engines.ts';
@@ -90,7 +90,7 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
     try {
       return target.commit(versions, last, state);
     } catch (thrown) {
-      return toRefusal(thrown);
+      return thrown instanceof SwitchyardError ? toRefusal(thrown) : refusal('corrupt_kv', `the state cannot be read: ${String(thrown)}`);
     }
   }
 

@@ -2,6 +2,7 @@
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Connection, Net } from '../../lib/ports/net.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
+import { KvFrame } from '../../proto/gen/messages.ts';
 
 /** Messages kept of each kind. Later ones replace random earlier places in turn. */
 const maxKept = 40;
@@ -10,7 +11,7 @@ export class Traffic {
   readonly #byKind = new Map<string, Uint8Array[]>();
   #turn = 0;
 
-  /** `kind` is a subject's pattern, or link/to-agent, link/to-gateway, kv/to-target, kv/to-source. */
+  /** `kind` is a subject's pattern, or link/to-agent, link/to-gateway, kv/to-target, kv/last-commit, kv/to-source. */
   of(kind: string): readonly Uint8Array[] {
     return this.#byKind.get(kind) ?? [];
   }
@@ -69,6 +70,7 @@ export class Traffic {
           if (name !== 'send') return typeof member === 'function' ? member.bind(target) : member;
           return (frame: Uint8Array) => {
             this.add(kind, frame);
+            if (kind === 'kv/to-target' && KvFrame.decode(frame).commit?.last) this.add('kv/last-commit', frame);
             target.send(frame);
           };
         },

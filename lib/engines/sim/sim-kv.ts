@@ -155,7 +155,9 @@ export class SimKv implements KvAdapter {
     if (missing.length > 0) return { missing };
     if (reservation.purpose === 'cache') reservations.publishFull(reservation);
     else if (last) {
-      const { model } = SequenceState.decode(state);
+      const { model, requestId } = SequenceState.decode(state);
+      if (requestId !== reservation.requestId)
+        return refusal('invalid_request', `the reservation is for ${reservation.requestId}, the state of ${requestId}`);
       if (model !== options.model) return refusal('invalid_request', `a sequence of ${model} cannot go on with ${options.model}`);
       reservation.state = state.slice();
       reservation.computed = versions.reduce((sum, version) => sum + version, 0);

@@ -5,7 +5,7 @@ import * as contracts from '../../../lib/contracts.ts';
 import { askFleet } from '../../../lib/fleet/ask-fleet.ts';
 import { commitCrc, pieceCrc } from '../../../lib/kv/kv-checks.ts';
 import type { Connection } from '../../../lib/ports/net.ts';
-import { KvFrame, LinkFrame } from '../../../proto/gen/messages.ts';
+import { KvFrame, LinkFrame, SequenceState } from '../../../proto/gen/messages.ts';
 import type { Chooser } from '../chooser.ts';
 import { count, type Entrance } from '../entrance.ts';
 import { startFuzzedFleet } from '../fuzzed-fleet.ts';
@@ -38,6 +38,9 @@ export const kvReceiverEntrance: Entrance = {
     const outcomes = new Map<string, number>();
     const { bus, net } = fleet.stranger;
     const frames = fleet.traffic.of('kv/to-target');
+    const lastCommits = fleet.traffic.of('kv/last-commit');
+    const states = lastCommits.map((bytes) => KvFrame.decode(bytes).commit!.state);
+    const blockBytes = frames.map((bytes) => KvFrame.decode(bytes).piece?.blockBytes ?? 0).find((size) => size > 0) ?? 0;
     const bodies = frames.filter((bytes) => !KvFrame.decode(bytes).hello);
     let connection: Connection | undefined;
     let gateway: Connection | undefined;
@@ -81,9 +84,11 @@ export const kvReceiverEntrance: Entrance = {
       });
       connection.onFrame((bytes) => {
         const { have, result } = KvFrame.decode(bytes);
-        if (have) count(outcomes, have.refusal ? 'hello refused' : 'hello taken');
+        if (have) count(outcomes, have.refusal ? `hello refused (${have.refusal.code})` : 'hello taken');
         if (have?.refusal && connection === made) closed = true;
-        if (result) count(outcomes, result.refusal ? 'commit refused' : result.missing.length > 0 ? 'blocks missing' : 'committed');
+        if (result?.refusal?.code === 'internal') findings.add(`a commit failed without a code: ${result.refusal.message}`);
+        if (result)
+          count(outcomes, result.refusal ? `commit refused (${result.refusal.code})` : result.missing.length > 0 ? 'blocks missing' : 'committed');
       });
       const hello = KvFrame.encode({
         hello: { reservationId, transferToken: reserved?.transferToken ?? '', stage: chooser.int(3), connection: 0, traceparent: '' },
@@ -91,12 +96,32 @@ export const kvReceiverEntrance: Entrance = {
       connection.send(chooser.chance(0.9) ? hello : mutateProtobuf(hello, frames, fleet.names, chooser));
     }
 
+    /** Every block, and a state that is almost right: what is taken over then makes no sense, and runs. */
+    async function sendWhole(chooser: Chooser): Promise<boolean> {
+      const commit = lastCommits.length > 0 ? KvFrame.decode(chooser.pick(lastCommits)).commit : undefined;
+      if (!commit) return false;
+      for (const [block, version] of commit.versions.entries()) {
+        const piece = { block, offset: 0, blockBytes, version, payload: new Uint8Array(blockBytes) };
+        connection!.send(KvFrame.encode({ piece: { ...piece, crc: pieceCrc(piece) } }));
+      }
+      const own = SequenceState.encode({ ...SequenceState.decode(commit.state), requestId: `req-${number}` });
+      const state = chooser.chance(0.4) ? own : mutateProtobuf(own, states, fleet.names, chooser);
+      const last = { ...commit, state };
+      connection!.send(KvFrame.encode({ commit: { ...last, crc: commitCrc(last) } }));
+      await fleet.clock.advance(400);
+      await takeOver();
+      await fleet.clock.advance(1_000);
+      sent = framesPerConnection;
+      return true;
+    }
+
     /** A gateway takes over what was just committed, whatever that is. */
     async function takeOver(): Promise<void> {
       gateway?.close();
       gateway = await net.connect(fleet.linkAddress, { timeoutMs: 1_000, maxFrameBytes: 1 << 26 });
       gateway.onFrame((bytes) => {
-        for (const event of LinkFrame.decode(bytes).step?.events ?? []) count(outcomes, event.error ? 'take-over refused' : 'taken over and speaks');
+        for (const event of LinkFrame.decode(bytes).step?.events ?? [])
+          count(outcomes, event.error ? `take-over refused (${event.error.code})` : 'taken over and speaks');
       });
       gateway.send(LinkFrame.encode({ hello: { id: 'gateway-fuzz', protocol: 1 } }));
       gateway.send(
@@ -131,7 +156,10 @@ export const kvReceiverEntrance: Entrance = {
     return {
       outcomes,
       async feed(chooser) {
-        if (closed || sent >= framesPerConnection) await connect(chooser);
+        if (closed || sent >= framesPerConnection) {
+          await connect(chooser);
+          if (chooser.chance(0.2) && (await sendWhole(chooser))) return;
+        }
         sent++;
         const valid = chooser.pick(bodies);
         const bytes = chooser.chance(0.4) ? valid : mutateProtobuf(valid, bodies, fleet.names, chooser);
