@@ -1,4 +1,5 @@
-// How long and how often faults are made. `npm run proof` runs the full form, `npm test` a short one of every row.
+// How long and how often faults are made. `npm run proof` runs the full form, or a short one; `npm test` the short
+// form of the rows that cost little.
 
 export interface Form {
   readonly name: 'full' | 'short';
@@ -10,6 +11,9 @@ export interface Form {
   readonly leaves: number;
   readonly overloadMs: number;
 }
+
+/** Whether `npm run proof` runs this: every row, not only those of `npm test`. */
+export const proving = process.env.SWITCHYARD_PROOF !== undefined;
 
 const full = process.env.SWITCHYARD_PROOF === 'full';
 const rounds = Number(process.env.SWITCHYARD_FAULT_ROUNDS ?? (full ? 10 : 1));

@@ -3,7 +3,7 @@
 //   npm run proof                          everything; an hour and more, most of it the ten minutes of overload and the rounds
 //   npm run proof -- --rounds 3            fewer kills in each row
 //   npm run proof -- --only "NATS|Redis"   rows whose name matches
-//   npm run proof -- --short               the form that npm test runs
+//   npm run proof -- --short               shorter outages, one round; npm test runs some of these rows
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { type BusGate, startBusGate } from '../support/bus-gate.ts';
 import { type KvLink, startKvLink } from '../support/kv-link.ts';
 import { stageHolder } from '../support/migration-stages.ts';
+import { proving } from './form.ts';
 import { proveRows } from './row.ts';
 import { agentHangsRows } from './rows/agent-hangs.ts';
 import { badKvLink, kvBytesPerSecond } from './rows/bad-kv-link.ts';
@@ -12,7 +13,7 @@ import { oneBudgetRows } from './rows/one-budget.ts';
 import { crowdRunning, maxQueued, overloadRows } from './rows/overload.ts';
 import { replicaKilled } from './rows/replica-killed.ts';
 import { rollingUpgradeRows } from './rows/rolling-upgrade.ts';
-import { serversAway } from './rows/servers-away.ts';
+import { natsAway, redisAway, temporalAway, workerKilled } from './rows/servers-away.ts';
 import { crowdModel, model, price, smallModel, smallRunning, startWorld, type World } from './world.ts';
 
 const sim = { profile: 'llama-3.1-8b-h100', speed: 0.2, blocks: 2048, kvBytesPerToken: 1024 };
@@ -67,12 +68,19 @@ describe('a fleet under faults', () => {
       ...replicaKilled,
       ...agentHangsRows,
       ...gatewayKilledRows,
-      ...serversAway,
-      ...badKvLink(() => link),
-      ...clientLeavesRows,
-      ...oneBudgetRows,
-      ...overloadRows,
-      ...rollingUpgradeRows,
+      natsAway,
+      ...(proving
+        ? [
+            redisAway,
+            temporalAway,
+            workerKilled,
+            ...badKvLink(() => link),
+            ...clientLeavesRows,
+            ...oneBudgetRows,
+            ...overloadRows,
+            ...rollingUpgradeRows,
+          ]
+        : []),
     ],
     () => world,
   );

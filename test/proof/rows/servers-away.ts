@@ -13,7 +13,7 @@ const limitMs = 240_000 + 2 * form.outageMs;
 /** A token takes 25 ms and more on these engines. */
 const tokensFor = (ms: number) => Math.ceil(ms / 25);
 
-const natsAway: Row = {
+export const natsAway: Row = {
   fault: `NATS restarted, then away for ${form.outageMs / 1000} s`,
   mustHold: 'running streams go on, new requests wait or are told when to come back, all recovers by itself, nothing expired is executed',
   limitMs,
@@ -90,7 +90,7 @@ function watchLeases(world: World): { stop(): Promise<{ owners: number; wrong: s
   };
 }
 
-const redisAway: Row = {
+export const redisAway: Row = {
   fault: `Redis restarted, then away for ${form.outageMs / 1000} s`,
   mustHold: 'serving goes on under current leases, no double owner, no lost budget',
   limitMs,
@@ -165,7 +165,7 @@ async function endDrain(world: World, instanceId: string, { workflowId }: Starte
   });
 }
 
-const temporalAway: Row = {
+export const temporalAway: Row = {
   fault: `Temporal away for ${form.outageMs / 1000} s, with a drain under way and an agent killed meanwhile`,
   mustHold: 'serving and fail-over go on, the drain resumes where it was',
   limitMs,
@@ -212,7 +212,7 @@ const temporalAway: Row = {
   },
 };
 
-const workerKilled: Row = {
+export const workerKilled: Row = {
   fault: 'kill -9 the worker in mid-drain',
   mustHold: 'serving goes on, the drain resumes where it was',
   limitMs: 120_000 + form.rounds * 120_000,
@@ -233,5 +233,3 @@ const workerKilled: Row = {
     return { ...counts, note: `${form.rounds} drains, ${moved} requests moved` };
   },
 };
-
-export const serversAway: readonly Row[] = [natsAway, redisAway, temporalAway, workerKilled];
