@@ -27,7 +27,7 @@ interface Node {
 }
 
 /** Spans as trees, earliest first; a span whose parent is unknown (the client's, say) is a root. */
-export function spanForest(spans: readonly SpanRow[]): Node[] {
+function spanForest(spans: readonly SpanRow[]): Node[] {
   const nodes = new Map(spans.map((span) => [span.spanId, { span, children: [] } as Node]));
   const roots: Node[] = [];
   for (const node of nodes.values()) (nodes.get(node.span.parentSpanId)?.children ?? roots).push(node);

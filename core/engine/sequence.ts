@@ -75,7 +75,7 @@ export function outputLength(sequence: Sequence): number {
 }
 
 /** Below zero: `a` goes first. Higher priority, then earlier arrival, then key. */
-export function compareRank(a: Sequence, b: Sequence): number {
+function compareRank(a: Sequence, b: Sequence): number {
   return b.priority - a.priority || a.arrivalMs - b.arrivalMs || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 }
 

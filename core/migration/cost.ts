@@ -26,7 +26,7 @@ export function remainingTokens(sequence: SequenceStatus): number {
  * Copy when both sides can move KV of the same shape and there is KV worth moving (the sequence decodes); otherwise the
  * target computes the context again. Undefined: neither is possible.
  */
-export function moveMode(sequence: SequenceStatus, source: InstanceStatus, target: InstanceStatus): MigrationPlan['mode'] | undefined {
+function moveMode(sequence: SequenceStatus, source: InstanceStatus, target: InstanceStatus): MigrationPlan['mode'] | undefined {
   const sameShape = source.blockTokens === target.blockTokens && source.kvBytesPerToken === target.kvBytesPerToken && source.model === target.model;
   const exports = source.capabilities.includes('kv_export') && target.capabilities.includes('kv_export');
   if (sequence.state === 'decode' && sameShape && exports) return 'copy';

@@ -10,7 +10,7 @@ const openBracket = 0x5b;
 const closeBracket = 0x5d;
 
 /** Smaller bodies are parsed soon enough, whatever they hold. */
-export const alwaysSimpleBytes = 1_000_000;
+const alwaysSimpleBytes = 1_000_000;
 export const maxMembers = 100_000;
 export const maxDepth = 500;
 

@@ -13,7 +13,7 @@ export interface Wishes {
 }
 
 const longestName = 128;
-export const defaultFairnessId = 'default-flow';
+const defaultFairnessId = 'default-flow';
 
 /** Both spellings of every header are read; a value that makes no sense counts as not given. */
 export function readWishes(headers: HeadersIn): Wishes {

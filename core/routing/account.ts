@@ -26,7 +26,7 @@ export interface AccountLimits {
   readonly bookingTtlMs: number;
 }
 
-export const defaultAccountLimits: AccountLimits = { maxBookings: 50_000, graceMs: 2_000, bookingTtlMs: 600_000 };
+const defaultAccountLimits: AccountLimits = { maxBookings: 50_000, graceMs: 2_000, bookingTtlMs: 600_000 };
 
 /** What to add to, and take off, the last report of an instance. */
 export interface LoadCorrection {

@@ -6,7 +6,7 @@ import { type Candidate, freeBlocksAfterDemand, sequencesOn } from './candidate.
 import { hashOf } from './seeded-random.ts';
 
 export const healthCodes = ['healthy', 'suspect', 'dead'] as const;
-export const roleCodes = ['mixed', 'prefill', 'decode'] as const;
+const roleCodes = ['mixed', 'prefill', 'decode'] as const;
 
 /** Columns that hold a number of the candidate as it is. */
 const numberColumns = [

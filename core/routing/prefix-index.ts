@@ -18,7 +18,7 @@ export interface PrefixIndexLimits {
   readonly maxHolders: number;
 }
 
-export const defaultPrefixIndexLimits: PrefixIndexLimits = { maxEntries: 262_144, maxPerInstance: 16_384, maxHolders: 64 };
+const defaultPrefixIndexLimits: PrefixIndexLimits = { maxEntries: 262_144, maxPerInstance: 16_384, maxHolders: 64 };
 
 const none = -1;
 

@@ -2,19 +2,13 @@
 // bounded and may lag: wrong knowledge costs balance, never safety.
 import type { FleetView, RequestInfo } from '../../proto/gen/messages.ts';
 import { changeOfView, type FleetChange } from '../tracking/fleet-replica.ts';
-import type { AccountLimits } from './account.ts';
+import type { AccountLimits, InFlightBooking } from './account.ts';
 import { FleetLoad } from './fleet-load.ts';
 import type { PoolTable, RequestHints } from './fleet-table.ts';
 import { PrefixIndex, type PrefixIndexLimits } from './prefix-index.ts';
 import { SessionIndex } from './session-index.ts';
 
-export interface Placement {
-  readonly requestId: string;
-  readonly epoch: number;
-  readonly instanceId: string;
-  readonly blocks: number;
-  readonly computeTokens: number;
-  readonly atMs: number;
+export interface Placement extends InFlightBooking {
   readonly prefixHashes: readonly number[];
   readonly sessionId: string;
 }

@@ -10,10 +10,10 @@ export interface PriorityHeadroom {
   readonly headroomBlocks: number;
 }
 
-export const noHeadroom: PriorityHeadroom = { highPriority: 1, headroomBlocks: 0 };
+const noHeadroom: PriorityHeadroom = { highPriority: 1, headroomBlocks: 0 };
 
 /** Virtual usage: blocks that count as used although nothing is stored in them. */
-export function headroomBlocksOf(status: InstanceStatus, headroom: PriorityHeadroom): number {
+function headroomBlocksOf(status: InstanceStatus, headroom: PriorityHeadroom): number {
   if (headroom.headroomBlocks === 0) return 0;
   return status.sequences.some((sequence) => sequence.state !== 'waiting' && sequence.priority >= headroom.highPriority)
     ? headroom.headroomBlocks

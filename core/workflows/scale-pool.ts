@@ -14,7 +14,7 @@ export type ScaleActivities = Pick<
 >;
 
 /** How long an approved change of size may be started after the deciding vote. */
-export const scaleUseWithinMs = 300_000;
+const scaleUseWithinMs = 300_000;
 
 interface Done {
   readonly started: string[];

@@ -7,6 +7,18 @@ import { type BusNetwork, busNetworks, joinNetwork, settled } from '../support/b
 
 const seconds = 1000;
 
+const info = (id: string) => ({
+  service: 'gateway',
+  id,
+  pid: 1,
+  startedAtMs: 1,
+  ready: true,
+  notReadyBecause: '',
+  owns: [],
+  version: '',
+  probeAddress: '',
+});
+
 describe.each(busNetworks)('gather: %s', (_kind, makeNetwork) => {
   let network: BusNetwork;
   beforeAll(async () => {
@@ -19,17 +31,6 @@ describe.each(busNetworks)('gather: %s', (_kind, makeNetwork) => {
     const asker = await join();
     const members = await Promise.all([join(), join(), join(), join()]);
     const release = Promise.withResolvers<void>();
-    const info = (id: string) => ({
-      service: 'gateway',
-      id,
-      pid: 1,
-      startedAtMs: 1,
-      ready: true,
-      notReadyBecause: '',
-      owns: [],
-      version: '',
-      probeAddress: '',
-    });
     for (const [index, { bus, identity }] of members.entries()) {
       bus.serve(contracts.describeServices, [], async () => {
         if (index === 2) throw new SwitchyardError('draining', 'not now');
@@ -48,17 +49,6 @@ describe.each(busNetworks)('gather: %s', (_kind, makeNetwork) => {
 
   test('does not wait its whole time for more when all who answered the last time have, and waits for the slow ones', async () => {
     const [asker, ...members] = await Promise.all([join(), join(), join(), join()]);
-    const info = (id: string) => ({
-      service: 'gateway',
-      id,
-      pid: 1,
-      startedAtMs: 1,
-      ready: true,
-      notReadyBecause: '',
-      owns: [],
-      version: '',
-      probeAddress: '',
-    });
     let answerAfterMs = 0;
     const serve = async (index: number) => {
       const { bus, identity } = members[index]!;

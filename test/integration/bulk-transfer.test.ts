@@ -56,7 +56,7 @@ afterAll(async () => {
   await link?.close();
 });
 
-it('goes on where it was after its worker was killed and its connections were lost, sending hardly anything twice', async () => {
+it('goes on where it was after its worker was killed and its connections were lost, sending less than twice its bytes', async () => {
   const operator = fleet.client('test');
   const temporal = new Client({ connection: await Connection.connect({ address: fleet.temporalAddress }) });
   const streams = connectStreams(fleet.gatewayUrl);
