@@ -10,11 +10,13 @@ import type { StageSource } from '../ports/engines.ts';
 import type { Connection, Net } from '../ports/net.ts';
 import { commitCrc, pieceCrc } from './kv-checks.ts';
 import { maxKvFrameBytes } from './kv-receiver.ts';
+import type { Turns } from './turns.ts';
 
 export interface SendStageOptions {
   readonly net: Net;
   readonly clock: Clock;
   readonly source: StageSource;
+  readonly turns: Turns;
   readonly address: string;
   readonly reservationId: string;
   readonly transferToken: string;
@@ -62,7 +64,7 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
     let blocks = source.blocks.filter(({ block, version }) => (versionThere.get(block) ?? 0) < version).map(({ block }) => block);
     report.connectionsLost = wanted - lanes.length;
     for (let round = 0; ; round++) {
-      await sendBlocks(blocks, lanes, source, report);
+      await sendBlocks(blocks, lanes, options, report);
       const result = await commit(options, lanes);
       if (!result) return refusal('transfer_failed', `every connection to ${options.address} was lost in stage ${options.stage}`);
       // The commit itself may have been damaged: then nothing is missing, and it is sent again.
@@ -127,19 +129,19 @@ async function openLane(options: SendStageOptions, index: number): Promise<Lane 
 async function sendBlocks(
   blocks: readonly number[],
   lanes: readonly Lane[],
-  source: StageSource,
+  options: SendStageOptions,
   report: { blocksSent: number; bytesSent: number; connectionsLost: number },
 ): Promise<void> {
   let alive = lanes.filter((lane) => lane.alive);
   let pieces = planTransfer(
     blocks,
-    source.blockBytes,
+    options.source.blockBytes,
     alive.map(() => 1),
   );
   report.blocksSent += blocks.length;
   while (pieces.length > 0 && alive.length > 0) {
     const assigned = alive.map((_, index) => pieces.filter((piece) => piece.connection === index));
-    await Promise.all(alive.map((lane, index) => pump(lane, assigned[index]!, source, report)));
+    await Promise.all(alive.map((lane, index) => pump(lane, assigned[index]!, options, report)));
     // What was handed to a lost connection may have been lost with it: all of it counts as undelivered.
     const owed: PlannedPiece[] = alive.flatMap((lane, index) => (lane.alive ? [] : assigned[index]!));
     const survivors = alive.filter((lane) => lane.alive);
@@ -152,15 +154,18 @@ async function sendBlocks(
   }
 }
 
-async function pump(lane: Lane, pieces: readonly PlannedPiece[], source: StageSource, report: { bytesSent: number }): Promise<void> {
+async function pump(lane: Lane, pieces: readonly PlannedPiece[], options: SendStageOptions, report: { bytesSent: number }): Promise<void> {
+  const { source, turns } = options;
   for (const piece of pieces) {
     for (let done = 0; done < piece.bytes && lane.alive; done += maxPieceBytes) {
       const offset = piece.offset + done;
-      const payload = source.read(piece.block, offset, Math.min(maxPieceBytes, piece.bytes - done));
-      const version = source.versions[piece.block]!;
-      const sent = { block: piece.block, offset, blockBytes: source.blockBytes, version, payload };
-      lane.connection.send(KvFrame.encode({ piece: { ...sent, crc: pieceCrc(sent) } }));
-      report.bytesSent += payload.length;
+      await turns.work(() => {
+        const payload = source.read(piece.block, offset, Math.min(maxPieceBytes, piece.bytes - done));
+        const version = source.versions[piece.block]!;
+        const sent = { block: piece.block, offset, blockBytes: source.blockBytes, version, payload };
+        lane.connection.send(KvFrame.encode({ piece: { ...sent, crc: pieceCrc(sent) } }));
+        report.bytesSent += payload.length;
+      });
       await lane.connection.drained(maxBufferedBytes);
     }
   }

@@ -2,6 +2,7 @@
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { sendStage } from '../../lib/kv/kv-sender.ts';
+import type { Turns } from '../../lib/kv/turns.ts';
 import type { Body, Subscription } from '../../lib/ports/bus.ts';
 import type { EngineAdapter, KvAdapter } from '../../lib/ports/engines.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -14,6 +15,7 @@ export interface CommandOptions {
   readonly kvAddress: string;
   readonly linkAddress: string;
   readonly stageTimeoutMs: number;
+  readonly turns: Turns;
   readonly accepting: () => boolean;
   /** Newest epoch seen of a request. */
   readonly newestEpoch: (requestId: string) => number | undefined;
@@ -86,9 +88,10 @@ export function serveCommands(options: CommandOptions): Subscription[] {
     if ('code' in kv) return { ...noStage, refusal: kv };
     const source = await kv.beginStage({ requestId, epoch, reservationId, last, pauseLeaseMs });
     if ('code' in source) return { ...noStage, refusal: source };
-    const timeoutMs = options.stageTimeoutMs;
+    const { turns, stageTimeoutMs: timeoutMs } = options;
     const address = command.kvAddress;
-    const sent = await sendStage({ net, clock, source, address, reservationId, transferToken, stage, last, connections, timeoutMs, traceparent });
+    const job = { source, turns, address, reservationId, transferToken, stage, last, connections, timeoutMs, traceparent };
+    const sent = await sendStage({ net, clock, ...job });
     const confirmed = 'code' in sent ? sent : source.confirmed();
     if ('code' in sent || 'code' in confirmed) {
       // Not waiting for the abort to come: the client would feel it.

@@ -2,6 +2,7 @@
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import type { ActorHost } from '../../lib/actor/host.ts';
 import { createEngine } from '../../lib/engines/create-engine.ts';
+import { createTurns } from '../../lib/kv/turns.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
 import type { EngineAdapter, StageTarget } from '../../lib/ports/engines.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -47,6 +48,7 @@ export function createInstances(options: InstancesOptions): Instances {
   const { config, ports, actors, spans } = options;
   const hosted = new Map<string, Hosted>();
   const whenEmpty: (() => void)[] = [];
+  const turns = createTurns(ports.clock);
 
   function checkEmpty(): void {
     if (whenEmpty.length === 0 || [...hosted.values()].some(({ adapter }) => adapter.size > 0)) return;
@@ -82,6 +84,7 @@ export function createInstances(options: InstancesOptions): Instances {
       kvAddress: kv,
       linkAddress: link,
       stageTimeoutMs: config.stageTimeoutMs,
+      turns,
       accepting,
       newestEpoch: (requestId) => actors.state(instanceId)?.newestEpoch.get(requestId),
       released: (requestId, epoch) => void actors.tell(instanceId, { type: 'released', requestId, epoch }),
