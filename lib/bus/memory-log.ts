@@ -44,6 +44,7 @@ export interface MemoryLog {
   store(message: Outgoing): void;
   consume(spec: StreamSpec, durable: string, connected: () => boolean, consumption: Consumption): Listening;
   newest(spec: StreamSpec, limit: number): LogEntry[];
+  since(spec: StreamSpec, sinceMs: number, limit: number): LogEntry[];
   /** A member has reconnected. */
   resume(): void;
 }
@@ -158,6 +159,12 @@ export function createMemoryLog(clock: Clock): MemoryLog {
       const stream = streamOf(spec);
       trim(stream);
       return limit > 0 ? stream.entries.slice(-limit).map((stored) => stored.entry) : [];
+    },
+    since(spec, sinceMs, limit) {
+      const stream = streamOf(spec);
+      trim(stream);
+      const first = stream.entries.findIndex(({ atMs }) => atMs >= sinceMs);
+      return first < 0 ? [] : stream.entries.slice(first, first + limit).map((stored) => stored.entry);
     },
     resume() {
       for (const stream of streams.values()) for (const durable of stream.durables.values()) pump(stream, durable);

@@ -153,6 +153,10 @@ export function createMemoryWires(clock: Clock): MemoryWires {
           if (node.state !== 'connected') throw new SwitchyardError('bus_unavailable', `not connected, ${spec.stream} was not read`);
           return log.newest(spec, limit);
         },
+        async since(spec, sinceMs, limit) {
+          if (node.state !== 'connected') throw new SwitchyardError('bus_unavailable', `not connected, ${spec.stream} was not read`);
+          return log.since(spec, sinceMs, limit);
+        },
       },
     };
   }

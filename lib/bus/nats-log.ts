@@ -1,6 +1,15 @@
 // Recorded messages in JetStream: storing, reading, and the streams themselves. A stream is declared by whoever needs it first,
 // as often as anyone likes: one that is there already, or was made by another process meanwhile, is no error.
-import { DeliverPolicy, JetStreamApiError, type JetStreamClient, type JetStreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream';
+import {
+  DeliverPolicy,
+  JetStreamApiError,
+  type JetStreamClient,
+  type JetStreamManager,
+  type OrderedConsumerOptions,
+  RetentionPolicy,
+  StorageType,
+  type StreamState,
+} from '@nats-io/jetstream';
 import { nanos } from '@nats-io/transport-node';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
@@ -104,27 +113,46 @@ export function createNatsLog(options: NatsLogOptions): MessageLog {
     });
   }
 
-  async function newest(spec: StreamSpec, limit: number): Promise<LogEntry[]> {
+  function newest(spec: StreamSpec, limit: number): Promise<LogEntry[]> {
+    return read(spec, limit, ({ first_seq, last_seq }) => ({
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: Math.max(first_seq, last_seq - limit + 1),
+    }));
+  }
+
+  function since(spec: StreamSpec, sinceMs: number, limit: number): Promise<LogEntry[]> {
+    const opt_start_time = new Date(sinceMs).toISOString();
+    return read(spec, limit, ({ last_ts }) =>
+      Date.parse(last_ts) < Math.floor(sinceMs) ? undefined : { deliver_policy: DeliverPolicy.StartTime, opt_start_time },
+    );
+  }
+
+  /** From where `start` says, up to `limit` or to what was the last one when the reading began. */
+  async function read(
+    spec: StreamSpec,
+    limit: number,
+    start: (state: StreamState) => Partial<OrderedConsumerOptions> | undefined,
+  ): Promise<LogEntry[]> {
     if (limit <= 0) return [];
     return persist(`reading ${spec.stream}`, attemptMs, async () => {
       await declare(spec);
       const { state } = await manager.streams.info(spec.stream);
-      if (state.messages === 0) return [];
-      const opt_start_seq = Math.max(state.first_seq, state.last_seq - limit + 1);
-      const consumer = await client.consumers.get(spec.stream, { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq });
+      const from = state.messages === 0 ? undefined : start(state);
+      if (!from) return [];
+      const consumer = await client.consumers.get(spec.stream, from);
       const entries: LogEntry[] = [];
-      const batch = await consumer.fetch({ max_messages: state.last_seq - opt_start_seq + 1, expires: attemptMs });
+      const batch = await consumer.fetch({ max_messages: Math.min(limit, state.messages), expires: attemptMs });
       for await (const message of batch) {
         entries.push({ subject: message.subject, headers: fromNatsHeaders(message.headers), data: message.data });
-        if (message.seq >= state.last_seq) break;
+        if (message.seq >= state.last_seq || entries.length === limit) return entries;
       }
-      return entries;
+      throw new Error(`${spec.stream} was not read to its end`);
     });
   }
 
   const consume = createNatsConsumers({ ...options, persist, declare, forget: (spec) => declared.delete(spec.stream) });
 
-  return { append, newest, consume };
+  return { append, newest, since, consume };
 }
 
 async function declareStream(manager: JetStreamManager, spec: StreamSpec): Promise<void> {

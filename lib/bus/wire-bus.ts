@@ -189,8 +189,9 @@ export function createWireBus(options: WireBusOptions): Bus {
       return subscription(listening, running);
     },
 
-    async recorded(topic, limit) {
-      const entries = await wire.log.newest(streamOf(topic), limit);
+    async recorded(topic, limit, given) {
+      const spec = streamOf(topic);
+      const entries = await (given ? wire.log.since(spec, given.sinceMs, limit) : wire.log.newest(spec, limit));
       return entries.flatMap((entry) => decoded(topic.message, entry) ?? []);
     },
 

@@ -75,4 +75,6 @@ export interface MessageLog {
   consume(spec: StreamSpec, durable: string, consumption: Consumption): Promise<Listening>;
   /** Oldest first. */
   newest(spec: StreamSpec, limit: number): Promise<LogEntry[]>;
+  /** The first ones stored since then, oldest first. */
+  since(spec: StreamSpec, sinceMs: number, limit: number): Promise<LogEntry[]>;
 }

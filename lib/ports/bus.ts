@@ -104,8 +104,8 @@ export interface Bus {
     handler: (message: T, context: MessageContext) => Promise<void>,
   ): Promise<Subscription>;
 
-  /** The newest recorded messages of a topic, oldest first, at most `limit`. */
-  recorded<T extends { meta?: Meta | null }>(topic: Topic<T>, limit: number): Promise<T[]>;
+  /** The newest recorded messages of a topic, oldest first, at most `limit`; with `sinceMs` the first ones stored since then instead. */
+  recorded<T extends { meta?: Meta | null }>(topic: Topic<T>, limit: number, options?: { sinceMs: number }): Promise<T[]>;
 
   connected(): boolean;
   /** Stops subscriptions, lets handlers and buffered messages go, then closes. */

@@ -61,6 +61,8 @@ export interface Store {
   reserve(reservation: Reservation): Promise<ReserveResult>;
   /** Replaces the reservation by what was used. Idempotent by requestId; unknown or expired reservations are charged what was used, once. */
   settle(keyId: string, requestId: string, used: { tokens: number; costMicros: number }): Promise<void>;
+  /** Gives an open reservation back. Idempotent; does nothing to one that is settled, and what is settled later is charged. */
+  giveBack(keyId: string, requestId: string): Promise<void>;
   ledger(keyId: string, limits: LedgerLimits): Promise<LedgerState>;
 
   /** Appends to a list that keeps the newest `max` entries and disappears `ttlMs` after the last append. */
@@ -69,5 +71,10 @@ export interface Store {
   readLog(key: string): Promise<Uint8Array[]>;
 
   connected(): boolean;
+  /**
+   * Calls `run` after every reconnect until cancelled, with the time at which the connection was lost. What was confirmed in
+   * the last seconds before that may be gone (docs/decisions/0021-what-redis-confirms.md).
+   */
+  onReconnect(run: (lostAtMs: number) => void): () => void;
   close(): Promise<void>;
 }

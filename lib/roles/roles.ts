@@ -76,6 +76,7 @@ const services: Readonly<Record<ServiceName, Role>> = {
       publishes: [contracts.queueOwnerChanged, contracts.queueStatus],
       hears: [contracts.leaveQueue, contracts.queueOwnerChanged, contracts.requestDone, contracts.booked, contracts.fleetChanged],
       consumes: [{ topic: contracts.requestDone, durable: 'admission-ledger' }],
+      reads: [contracts.requestDone],
     },
     store: { leases: ['queue/*'], reads: ['key/*'], ledger: true },
   },

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { LedgerLimits } from '../ports/store.ts';
-import { emptyLedger, ledgerState, reserve, settle, settledMemoryMs } from './ledger.ts';
+import { emptyLedger, giveBack, ledgerState, reserve, settle, settledMemoryMs } from './ledger.ts';
 
 const limits = fc.record({
   requestsPerMinute: fc.constantFrom(0, 1, 7, 1000),
@@ -106,6 +106,36 @@ describe('ledger', () => {
         settle(ledger, 'r', { tokens: 0, costMicros: 0 }, 0);
         const state = ledgerState(ledger, under, 0);
         expect(state).toMatchObject({ spentMicros: 0, reservedMicros: 0, remainingTokens: under.tokensPerMinute });
+      }),
+    );
+  });
+
+  const turn = fc.record({
+    type: fc.constantFrom('reserve', 'giveBack', 'settle', 'wait'),
+    id: fc.integer({ min: 0, max: 5 }),
+    amount: fc.integer({ min: 0, max: 400 }),
+  });
+
+  test('whatever was given back before, between or after, everything that was used is spent once and nothing stays reserved', () => {
+    fc.assert(
+      fc.property(fc.array(turn, { maxLength: 60 }), (history) => {
+        const ledger = emptyLedger();
+        const under = { requestsPerMinute: 0, tokensPerMinute: 10_000, budgetMicros: 0 };
+        const used = new Map<number, number>();
+        let nowMs = 0;
+        for (const { type, id, amount } of history) {
+          const requestId = `r${id}`;
+          if (type === 'wait') nowMs += amount;
+          else if (type === 'reserve') reserve(ledger, { keyId: 'k', requestId, tokens: 100, costMicros: 500, limits: under, ttlMs: 1_000 }, nowMs);
+          else if (type === 'giveBack') giveBack(ledger, requestId, nowMs);
+          else {
+            settle(ledger, requestId, { tokens: amount, costMicros: amount }, nowMs);
+            if (!used.has(id)) used.set(id, amount);
+          }
+          expect(ledger.reservedMicros).toBe(ledger.open.size * 500);
+        }
+        expect(ledger.spentMicros).toBe([...used.values()].reduce((sum, amount) => sum + amount, 0));
+        expect(ledgerState(ledger, under, nowMs + 120_000)).toMatchObject({ reservedMicros: 0, remainingTokens: 10_000 });
       }),
     );
   });

@@ -62,10 +62,7 @@ function add(bucket: Bucket | undefined, tokens: number, nowMs: number): Bucket 
 
 function expire(ledger: Ledger, nowMs: number): void {
   for (const [requestId, reservation] of ledger.open) {
-    if (reservation.expiresAtMs > nowMs) continue;
-    ledger.open.delete(requestId);
-    ledger.reservedMicros -= reservation.costMicros;
-    ledger.tokens = add(ledger.tokens, reservation.tokens, nowMs);
+    if (reservation.expiresAtMs <= nowMs) ledger.tokens = add(ledger.tokens, close(ledger, requestId), nowMs);
   }
   // In order of settling, so the first young one ends it.
   for (const [requestId, atMs] of ledger.settled) {
@@ -73,6 +70,14 @@ function expire(ledger: Ledger, nowMs: number): void {
     ledger.settled.delete(requestId);
   }
   tidy(ledger);
+}
+
+/** Closes an open reservation and returns the tokens it held; 0 when there is none. */
+function close(ledger: Ledger, requestId: string): number {
+  const reservation = ledger.open.get(requestId);
+  ledger.open.delete(requestId);
+  ledger.reservedMicros -= reservation?.costMicros ?? 0;
+  return reservation?.tokens ?? 0;
 }
 
 /** Leftovers of adding and subtracting fractions do not add up over the years. */
@@ -117,12 +122,19 @@ export function reserve(ledger: Ledger, wanted: Reservation, nowMs: number): Res
 export function settle(ledger: Ledger, requestId: string, used: { tokens: number; costMicros: number }, nowMs: number): void {
   expire(ledger, nowMs);
   if (ledger.settled.has(requestId)) return;
-  const reservation = ledger.open.get(requestId);
-  ledger.open.delete(requestId);
-  ledger.reservedMicros -= reservation?.costMicros ?? 0;
-  ledger.tokens = add(ledger.tokens, (reservation?.tokens ?? 0) - used.tokens, nowMs);
+  ledger.tokens = add(ledger.tokens, close(ledger, requestId) - used.tokens, nowMs);
   ledger.spentMicros += used.costMicros;
   ledger.settled.set(requestId, nowMs);
+  tidy(ledger);
+}
+
+/**
+ * Gives an open reservation back, as for a request that leaves without a place. It does not count as settled: if it was
+ * served after all, as when it was placed the moment its client left, settling charges what it used.
+ */
+export function giveBack(ledger: Ledger, requestId: string, nowMs: number): void {
+  expire(ledger, nowMs);
+  ledger.tokens = add(ledger.tokens, close(ledger, requestId), nowMs);
   tidy(ledger);
 }
 

@@ -2,7 +2,7 @@
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Store } from '../ports/store.ts';
-import { emptyLedger, type Ledger, ledgerState, reserve, settle } from './ledger.ts';
+import { emptyLedger, giveBack, type Ledger, ledgerState, reserve, settle } from './ledger.ts';
 import { maxListed, nextEpoch } from './limits.ts';
 
 export interface MemoryStore extends Store {
@@ -21,6 +21,8 @@ export function createMemoryStore(clock: Clock): MemoryStore {
   const leases = new Map<string, { owner: string; epoch: number; expiresAtMs: number }>();
   const snapshots = new Map<string, { epoch: number; value: Uint8Array }>();
   const ledgers = new Map<string, Ledger>();
+  const reconnected = new Set<(lostAtMs: number) => void>();
+  let lostAtMs = 0;
   let out = false;
   let closed = false;
 
@@ -118,6 +120,7 @@ export function createMemoryStore(clock: Clock): MemoryStore {
 
     reserve: (reservation) => atomically('reserve', () => reserve(ledgerOf(reservation.keyId), reservation, clock.now())),
     settle: (keyId, requestId, used) => atomically('settle', () => settle(ledgerOf(keyId), requestId, used, clock.now())),
+    giveBack: (keyId, requestId) => atomically('giveBack', () => giveBack(ledgerOf(keyId), requestId, clock.now())),
     ledger: (keyId, limits) => atomically('ledger', () => ledgerState(ledgerOf(keyId), limits, clock.now())),
 
     append: (key, value, options) =>
@@ -128,11 +131,18 @@ export function createMemoryStore(clock: Clock): MemoryStore {
     readLog: (key) => atomically('readLog', () => (live(logs, key) ?? []).map((value) => value.slice())),
 
     connected: () => !out && !closed,
+    onReconnect(run) {
+      reconnected.add(run);
+      return () => reconnected.delete(run);
+    },
     async close() {
       closed = true;
     },
     setOutage(isOut) {
+      if (isOut && !out) lostAtMs = clock.now();
+      const isBack = out && !isOut;
       out = isOut;
+      if (isBack) for (const run of [...reconnected]) run(lostAtMs);
     },
   };
 }

@@ -21,6 +21,8 @@ export interface RedisConnection {
   /** @throws SwitchyardError `store_unavailable` | `internal` */
   operate<T>(operation: string, run: (redis: Redis) => Promise<T>): Promise<T>;
   connected(): boolean;
+  /** Calls `run` after every reconnect until cancelled, with the time at which the connection was lost. */
+  onReconnect(run: (lostAtMs: number) => void): () => void;
   close(): Promise<void>;
 }
 
@@ -41,6 +43,8 @@ export function openRedisConnection({ url, clock, telemetry, user, tls }: RedisO
   const gauge = telemetry.gauge('switchyard_store_connected');
   let isReady = false;
   let isClosed = false;
+  let lostAtMs: number | undefined;
+  const reconnected = new Set<(lostAtMs: number) => void>();
   let lastError = 'not connected yet';
 
   const named = URL.parse(url)?.password;
@@ -81,9 +85,13 @@ export function openRedisConnection({ url, clock, telemetry, user, tls }: RedisO
     isReady = true;
     gauge.set(1);
     telemetry.log.info('store connected', {});
+    const lost = lostAtMs;
+    lostAtMs = undefined;
+    if (lost !== undefined) for (const run of [...reconnected]) run(lost);
   });
   redis.on('close', () => {
     if (isReady && !isClosed) telemetry.log.warn('store disconnected', { error: lastError });
+    if (isReady) lostAtMs = clock.now();
     isReady = false;
     gauge.set(0);
   });
@@ -114,6 +122,10 @@ export function openRedisConnection({ url, clock, telemetry, user, tls }: RedisO
       }
     },
     connected: () => isReady && !isClosed,
+    onReconnect(run) {
+      reconnected.add(run);
+      return () => reconnected.delete(run);
+    },
     async close() {
       if (isClosed) return;
       isClosed = true;

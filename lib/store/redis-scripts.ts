@@ -53,8 +53,8 @@ return 1
 
 /**
  * The arithmetic of ledger.ts. Keys: state (hash), open reservations (sorted by expiry), their amounts (hash), settled
- * ids (sorted by time). Arguments: operation, now, the three limits, how long settled ids are remembered, and for reserve
- * and settle: request id, tokens, cost, ttl. Returns outcome, retry-after, and the ledger's state.
+ * ids (sorted by time). Arguments: operation, now, the three limits, how long settled ids are remembered, and for reserve,
+ * settle and giveBack: request id, tokens, cost, ttl. Returns outcome, retry-after, and the ledger's state.
  */
 export const ledger = script(`
 local op, now = ARGV[1], tonumber(ARGV[2])
@@ -137,6 +137,9 @@ elseif op == 'settle' and not redis.call('ZSCORE', KEYS[4], id) then
   spent = spent + cost
   redis.call('ZADD', KEYS[4], text(now), id)
   redis.call('PEXPIRE', KEYS[4], memory * 2)
+  tidy()
+elseif op == 'giveBack' then
+  addTokens(close(id))
   tidy()
 end
 

@@ -79,6 +79,10 @@ export function connectRedisStore(options: RedisOptions): Store {
       operate('settle', async (redis) => {
         await runLedger(redis, 'settle', keyId, unlimited, [requestId, used.tokens, used.costMicros]);
       }),
+    giveBack: (keyId, requestId) =>
+      operate('giveBack', async (redis) => {
+        await runLedger(redis, 'giveBack', keyId, unlimited, [requestId]);
+      }),
     ledger: (keyId, limits) => operate('ledger', async (redis) => (await runLedger(redis, 'read', keyId, limits, [])).state),
 
     append: (key, value, given) =>
@@ -88,6 +92,7 @@ export function connectRedisStore(options: RedisOptions): Store {
     readLog: (key) => operate('readLog', (redis) => redis.lrangeBuffer(logKey(key), 0, -1)),
 
     connected: connection.connected,
+    onReconnect: connection.onReconnect,
     close: connection.close,
   };
 }

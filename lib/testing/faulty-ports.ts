@@ -68,6 +68,7 @@ export function killable(ports: Ports): KillableProcess {
     get(target, name: keyof Store) {
       const member = target[name] as (...args: unknown[]) => unknown;
       if (name === 'connected') return () => target.connected();
+      if (name === 'onReconnect') return (run: (lostAtMs: number) => void) => target.onReconnect((lostAtMs) => whenAlive(() => run(lostAtMs)));
       return (...args: unknown[]) => delayed(async () => member.apply(target, args));
     },
   });

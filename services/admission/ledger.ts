@@ -17,7 +17,7 @@ export interface Reserved {
 export interface Ledger {
   /** Never rejects: a store that is away admits or refuses, as configured. */
   reserve(request: RequestInfo): Promise<Reserved>;
-  /** Best effort: the reservation runs out by itself. */
+  /** Best effort: the reservation runs out by itself. What the request uses after all is charged when it is settled. */
   refund(request: RequestInfo): Promise<void>;
   /** @throws SwitchyardError `store_unavailable`: the event is delivered again */
   settle(done: RequestDone): Promise<void>;
@@ -50,7 +50,7 @@ export function createLedger(options: { config: AdmissionConfig; store: Store; t
     },
     async refund({ keyId, requestId }) {
       try {
-        await store.settle(keyId, requestId, { tokens: 0, costMicros: 0 });
+        await store.giveBack(keyId, requestId);
       } catch (thrown) {
         telemetry.log.warn('reservation not given back', { request: requestId, error: String(thrown) });
       }

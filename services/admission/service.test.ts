@@ -323,6 +323,20 @@ describe('limits', () => {
     expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 0 });
   });
 
+  test('a request that was placed the moment its client left is paid: it was served after all', async () => {
+    const { gateway } = await startAll();
+    const keyId = await keyWith({ budgetMicros: 600 });
+    const served = gateway.submit('r1', { keyId }, 200);
+    await fleet.world.clock.advance(100);
+    expect(started()).toEqual(['r1']);
+    fleet.world.ports('gateway-1').bus.publish(leaveQueue, ['chat'], { requestId: 'r1', pool: 'chat' });
+    await fleet.world.clock.advance(50);
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 0 });
+    expect(await endingsOf([served])).toMatchObject([{ outcome: 'done' }]);
+    await fleet.world.clock.advance(1_000);
+    expect(await ledgerOf(keyId)).toMatchObject({ reservedMicros: 0, spentMicros: 120 });
+  });
+
   test('a replica that dies between reserving and settling leaves nothing reserved: another settles, once', async () => {
     const dying = killable(fleet.world.ports('admission-1'));
     await start('admission-1', {}, dying.ports);

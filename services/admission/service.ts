@@ -18,6 +18,7 @@ import { type EffectContext, type PendingAnswer, perform } from './effects.ts';
 import { createKeyLimits } from './key-limits.ts';
 import { createLedger } from './ledger.ts';
 import type { PoolMessage, PoolState } from './pool-state.ts';
+import { settleAgain } from './settling-again.ts';
 
 /** Leases, ledger and key cache are made once. */
 const fixedSettings = ['leaseTtlMs', 'routeTimeoutMs', 'reservationTtlMs', 'keyTtlMs', 'keyCacheEntries', 'whenStoreAway', 'fleet'];
@@ -152,6 +153,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     ),
   ];
   subscriptions.push(await bus.consume(requestDone, ledgerConsumer, (event) => ledger.settle(event)));
+  const settlingAgain = settleAgain({ bus, store, clock, telemetry, settle: (ended) => ledger.settle(ended) });
   const ownerships: Ownership[] = pools.map((pool) =>
     keepOwning({
       name: `queue/${pool}`,
@@ -178,6 +180,7 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
     async drain() {
       await Promise.all(ownerships.map((ownership) => ownership.stop()));
       await watch.stop();
+      await settlingAgain.stop();
       await Promise.all(subscriptions.map((subscription) => subscription.stop()));
       host.stopAll();
     },

@@ -6,6 +6,7 @@ import { maxBufferedMessages, maxMessageBytes } from '../../lib/bus/limits.ts';
 import { systemClock as clock } from '../../lib/clock/system-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { Bus, MessageContext } from '../../lib/ports/bus.ts';
+import { sleep } from '../../lib/ports/clock.ts';
 import type { AuditEvent, LeaveQueue } from '../../proto/gen/messages.ts';
 import { type BusNetwork, busNetworks, fresh, joinNetwork, settled } from '../support/bus-networks.ts';
 import { eventually } from '../support/eventually.ts';
@@ -315,6 +316,24 @@ describe.each(busNetworks)('bus: %s', (kind, makeNetwork) => {
       expect((await b.bus.recorded(contracts.audit, 2)).map((event) => event.target)).toEqual(['3', '4']);
       expect(await b.bus.recorded(contracts.audit, 0)).toEqual([]);
       await seen('live', () => [...new Set(live)], ['1', '2', '3', '4']);
+    });
+
+    test('are read from a time on, the first ones within the limit', async () => {
+      const { bus } = await join();
+      const kindOfEvent = fresh('since');
+      const storedBy: number[] = [];
+      for (const target of targets(4)) {
+        await bus.record(contracts.audit, [], auditEvent(kindOfEvent, target), { id: `${kindOfEvent}-${target}` });
+        storedBy.push(clock.now());
+        // A server's clock may differ by some milliseconds, and tells whole ones.
+        await sleep(clock, 100);
+      }
+      const since = async (sinceMs: number, limit: number) =>
+        (await bus.recorded(contracts.audit, limit, { sinceMs })).filter(({ kind: of }) => of === kindOfEvent).map(({ target }) => target);
+      expect(await since(storedBy[1]! + 50, 100)).toEqual(['002', '003']);
+      expect(await since(storedBy[0]! + 50, 2)).toEqual(['001', '002']);
+      expect(await since(storedBy[3]! + 60_000, 100)).toEqual([]);
+      expect(await since(0, 10_000)).toEqual(targets(4));
     });
 
     /** Consumes and collects the targets of events of one kind. */

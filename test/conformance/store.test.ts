@@ -420,6 +420,34 @@ describe.each([
       expect(await store.ledger(keyId, limits)).toMatchObject({ remainingTokens: 560, reservedMicros: 0, spentMicros: 17 });
     });
 
+    test.each([
+      ['before it was reserved', ['giveBack', 'reserve', 'settle']],
+      ['before it was settled', ['reserve', 'giveBack', 'settle']],
+      ['twice, and reserved again', ['reserve', 'giveBack', 'giveBack', 'reserve', 'settle']],
+      ['after it was settled', ['reserve', 'settle', 'giveBack']],
+      ['and never reserved at all', ['giveBack', 'settle', 'giveBack']],
+    ] as const)('given back %s: what it used is spent, once', async (_, steps) => {
+      const keyId = fresh('key');
+      const limits = { ...unlimited, tokensPerMinute: 6000, budgetMicros: 100 };
+      for (const [index, step] of steps.entries()) {
+        const by = others[index % others.length]!;
+        if (step === 'reserve') await by.reserve(reservation(keyId, 'r1', { limits, tokens: 600, costMicros: 100 }));
+        else if (step === 'settle') await by.settle(keyId, 'r1', { tokens: 200, costMicros: 30 });
+        else await by.giveBack(keyId, 'r1');
+      }
+      await clock.advance(2 * seconds);
+      expect(await store.ledger(keyId, limits)).toMatchObject({ spentMicros: 30, reservedMicros: 0, remainingTokens: 6000 });
+    });
+
+    test('given back makes room at once', async () => {
+      const keyId = fresh('key');
+      const limits = { ...unlimited, tokensPerMinute: 600, budgetMicros: 100 };
+      await store.reserve(reservation(keyId, 'r1', { limits, tokens: 600, costMicros: 100 }));
+      await store.giveBack(keyId, 'r1');
+      expect(await store.ledger(keyId, limits)).toMatchObject({ spentMicros: 0, reservedMicros: 0, remainingTokens: 600 });
+      expect((await store.reserve(reservation(keyId, 'r2', { limits, tokens: 600, costMicros: 100 }))).ok).toBe(true);
+    });
+
     test('is forgotten neither by unlimited keys nor across limits that change', async () => {
       const keyId = fresh('key');
       await store.reserve(reservation(keyId, 'r1', { tokens: 5, costMicros: 9 }));
@@ -462,6 +490,7 @@ describe.each([
           tokens: fc.integer({ min: 0, max: 800 }),
           costMicros: fc.integer({ min: 0, max: 300 }),
         }),
+        fc.record({ type: fc.constant('giveBack' as const), id: fc.integer({ min: 0, max: 12 }) }),
         fc.record({ type: fc.constant('read' as const), limits }),
       );
       await fc.assert(
@@ -477,6 +506,9 @@ describe.each([
             } else if (each.type === 'settle') {
               await store.settle(keyId, `r${each.id}`, each);
               model.settle(ledger, `r${each.id}`, each, nowMs);
+            } else if (each.type === 'giveBack') {
+              await store.giveBack(keyId, `r${each.id}`);
+              model.giveBack(ledger, `r${each.id}`, nowMs);
             } else expect(await store.ledger(keyId, each.limits)).toEqual(model.ledgerState(ledger, each.limits, nowMs));
           }
         }),
@@ -529,6 +561,7 @@ describe.each([
         store.loadSnapshot(name),
         store.reserve({ keyId, requestId: 'r2', tokens: 0, costMicros: 0, limits, ttlMs: 1000 }),
         store.settle(keyId, 'r1', { tokens: 0, costMicros: 0 }),
+        store.giveBack(keyId, 'r1'),
         store.ledger(keyId, limits),
         store.append(key, bytes('x'), { max: 1, ttlMs: 1000 }),
         store.readLog(key),
@@ -540,6 +573,28 @@ describe.each([
       expect(text(await store.get(key))).toBe('kept');
       expect(await store.renew(lease, 60 * seconds)).toBe(true);
       expect(await store.ledger(keyId, limits)).toMatchObject({ remainingRequests: 9 });
+    });
+
+    test('who wants to know hears of each return, with the time of the loss, until it has heard enough', async () => {
+      const heard: number[] = [];
+      const cancel = store.onReconnect((lostAtMs) => heard.push(lostAtMs));
+      const lostAtMs: number[] = [];
+      for (const awayMs of [3 * seconds, 10 * seconds]) {
+        await connected(true);
+        lostAtMs.push(clock.now());
+        await backend.cut();
+        await connected(false);
+        await clock.advance(awayMs);
+        await backend.mend();
+        await connected(true);
+        expect(heard).toEqual(lostAtMs);
+      }
+      cancel();
+      await backend.cut();
+      await connected(false);
+      await backend.mend();
+      await connected(true);
+      expect(heard).toHaveLength(2);
     });
 
     test.skipIf(kind === 'memory')('a store that hangs is away after a second (skipped for memory: it cannot hang)', async () => {

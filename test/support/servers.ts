@@ -19,6 +19,8 @@ export interface TestServer {
   readonly port: number;
   /** Of the running process; a new one after `restart`. */
   readonly pid: number;
+  /** Its data, for tests that change them while it does not run. */
+  readonly dataFolder: string;
   /** SIGTERM, then removes the data. */
   stop(): Promise<void>;
   /** SIGKILL; the data stays. Resolves when the process is gone. */
@@ -179,6 +181,7 @@ async function startServer(plan: Plan): Promise<TestServer> {
   return {
     address: plan.address,
     port: plan.ports[0]!,
+    dataFolder,
     get pid() {
       return child.pid!;
     },
