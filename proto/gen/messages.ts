@@ -383,6 +383,7 @@ export interface InstanceStatus {
   profile: string;
   kvBytesPerToken: number;
   maxContextTokens: number;
+  setAside: string;
 }
 export const InstanceStatus: Codec<InstanceStatus> = codec('InstanceStatus', switchyard.fleet.v1.InstanceStatus);
 

@@ -6976,6 +6976,7 @@ export const switchyard = $root.switchyard = (() => {
                 InstanceStatus.prototype.profile = "";
                 InstanceStatus.prototype.kvBytesPerToken = 0;
                 InstanceStatus.prototype.maxContextTokens = 0;
+                InstanceStatus.prototype.setAside = "";
 
                 InstanceStatus.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -7054,6 +7055,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(264).uint32(message.kvBytesPerToken);
                     if (message.maxContextTokens != null && $Object.hasOwnProperty.call(message, "maxContextTokens") && message.maxContextTokens !== 0)
                         writer.uint32(272).uint32(message.maxContextTokens);
+                    if (message.setAside != null && $Object.hasOwnProperty.call(message, "setAside") && message.setAside !== "")
+                        writer.uint32(282).string(message.setAside);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -7385,6 +7388,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.maxContextTokens;
                                 continue;
                             }
+                        case 35: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.setAside = value;
+                                else
+                                    delete message.setAside;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -7529,6 +7541,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.maxContextTokens != null)
                         if ($Number(object.maxContextTokens) !== 0)
                             message.maxContextTokens = object.maxContextTokens >>> 0;
+                    if (object.setAside != null)
+                        if (typeof object.setAside !== "string" || object.setAside.length)
+                            message.setAside = $String(object.setAside);
                     return message;
                 };
 
@@ -7577,6 +7592,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.profile = "";
                         object.kvBytesPerToken = 0;
                         object.maxContextTokens = 0;
+                        object.setAside = "";
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -7652,6 +7668,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.kvBytesPerToken = message.kvBytesPerToken;
                     if (message.maxContextTokens != null && $Object.hasOwnProperty.call(message, "maxContextTokens"))
                         object.maxContextTokens = message.maxContextTokens;
+                    if (message.setAside != null && $Object.hasOwnProperty.call(message, "setAside"))
+                        object.setAside = message.setAside;
                     return object;
                 };
 

@@ -4,6 +4,7 @@
 import type { PoolCapacity } from '../../core/admission/capacity.ts';
 import type { DrainRate } from '../../core/admission/drain-rate.ts';
 import type { AdmissionQueue } from '../../core/admission/queue.ts';
+import type { EngineFault } from '../../core/engine/engine-health.ts';
 import type { Code } from '../../core/errors/codes.ts';
 import type { InFlightBooking } from '../../core/routing/account.ts';
 import type { FleetLoad } from '../../core/routing/fleet-load.ts';
@@ -34,6 +35,8 @@ export interface PoolState {
   readonly fleet: FleetLoad;
   /** As worked out last: it costs a walk over all instances, and most messages change nothing in it. */
   capacity: { readonly of: PoolTable; readonly version: number; readonly value: PoolCapacity } | undefined;
+  /** Engines of all live instances answer with a fault. */
+  unwell: { readonly code: EngineFault; readonly sinceMs: number } | undefined;
   readonly queue: AdmissionQueue;
   /** By request id: those that wait, at most `maxQueued` and those the ledger is asked about, and those assigned. */
   readonly entries: Map<string, Entry>;

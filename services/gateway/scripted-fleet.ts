@@ -38,6 +38,8 @@ export class ScriptedAgent {
   readonly cancels: CancelStream[] = [];
   hellos = 0;
   connections: Connection[] = [];
+  /** Said to everything that is opened. */
+  turnsAway: StreamEvent['error'];
 
   constructor(name: string) {
     this.name = name;
@@ -51,6 +53,7 @@ export class ScriptedAgent {
         const frame = LinkFrame.decode(bytes);
         if (frame.hello) this.hellos++;
         if (frame.open) this.opens.push(frame.open);
+        if (frame.open && this.turnsAway) this.say(0, 0, { error: this.turnsAway }, frame.open);
         if (frame.cancel) this.cancels.push(frame.cancel);
       });
       connection.send(LinkFrame.encode({ hello: { id: this.name, protocol: 1 } }));

@@ -29,6 +29,8 @@ export class TestFleet {
   peak = 0;
   readonly #running = new Map<string, Set<string>>();
   readonly #dead = new Set<string>();
+  /** What engines answer, by instance; empty: they are well. */
+  readonly setAside = new Map<string, string>();
   readonly #places: number;
   #version = 0;
   readonly #stopBeats: Cancel;
@@ -62,6 +64,8 @@ export class TestFleet {
           maxRunning: this.#places,
           maxWaiting: 0,
           running: running.size,
+          accepting: !this.setAside.get(id),
+          setAside: this.setAside.get(id) ?? '',
           sequenceNumber: ++this.#version,
           sequences: [...running].map((requestId) => aSequence(requestId)),
         },
