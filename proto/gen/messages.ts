@@ -710,7 +710,6 @@ export const ReleaseCommand: Codec<ReleaseCommand> = codec('ReleaseCommand', swi
 
 /** switchyard.request.v1.RequestDone */
 export interface RequestDone {
-  meta?: Meta | null;
   requestId: string;
   pool: string;
   model: string;
@@ -776,6 +775,13 @@ export interface RequestRow {
   code: string;
 }
 export const RequestRow: Codec<RequestRow> = codec('RequestRow', switchyard.operations.v1.RequestRow);
+
+/** switchyard.request.v1.RequestsDone */
+export interface RequestsDone {
+  meta?: Meta | null;
+  ended: readonly RequestDone[];
+}
+export const RequestsDone: Codec<RequestsDone> = codec('RequestsDone', switchyard.request.v1.RequestsDone);
 
 /** switchyard.operations.v1.RequestsQuery */
 export interface RequestsQuery {

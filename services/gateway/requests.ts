@@ -173,7 +173,7 @@ function row(exchange: Exchange, state: RequestState, gatewayId: string): Reques
 }
 
 /** What was produced is what is charged, also when the client left. */
-function requestEnd(exchange: Exchange, state: RequestState, endMs: number, gatewayId: string): Body<RequestDone> {
+function requestEnd(exchange: Exchange, state: RequestState, endMs: number, gatewayId: string): RequestDone {
   const { requestId, pool, model, keyId, promptTokens, arrivalMs, sloClass } = exchange.facts.info;
   return {
     requestId,

@@ -111,7 +111,7 @@ export class ScriptedFleet {
     if (!admissionLate) scripted.serveAdmission();
     const { bus } = scripted.world.ports('admission-1');
     bus.subscribe(contracts.leaveQueue, ['*'], ({ requestId }) => void scripted.left.push(requestId));
-    bus.subscribe(contracts.requestDone, ['*'], (done) => void scripted.done.push(done));
+    bus.subscribe(contracts.requestsDone, ['*'], ({ ended }) => void scripted.done.push(...ended));
     for (const [index, name] of ['chat-1', 'chat-2'].entries()) {
       const agent = new ScriptedAgent(name);
       await agent.listen(scripted.world, 9000 + index);

@@ -3,7 +3,7 @@ import { replayDecision } from '../../core/routing/replay.ts';
 import { anInstance, aRequest, aSequence, aView } from '../../core/routing/routing-fixtures.ts';
 import { announced } from '../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
-import { booked, fleetChanged, getFleet, queueOwnerChanged, requestDone, route } from '../../lib/contracts.ts';
+import { booked, fleetChanged, getFleet, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
@@ -126,7 +126,7 @@ describe('a router', () => {
     await startRouter('router-1', { profile: { allowedWaiting: 0 } });
     await publish([anInstance('a', { maxRunning: 1 })]);
     expect(await placesOf(requests(2))).toEqual(['a', 'all_saturated']);
-    const done = caller.bus.record(requestDone, ['chat'], doneOf('r0'), { id: 'r0' });
+    const done = caller.bus.record(requestsDone, ['chat'], { ended: [doneOf('r0')] }, { id: 'r0' });
     await world.clock.advance(20);
     await done;
     expect(await placesOf([aRequest('r1')])).toEqual(['a']);
@@ -137,7 +137,7 @@ describe('a router', () => {
     await publish([anInstance('a', { maxRunning: 2, running: 1, sequences: [aSequence('old')] })]);
     await world.clock.advance(30_000);
     expect(await placesOf(requests(2))).toEqual(['a', 'all_saturated']);
-    const done = caller.bus.record(requestDone, ['chat'], doneOf('old'), { id: 'old' });
+    const done = caller.bus.record(requestsDone, ['chat'], { ended: [doneOf('old')] }, { id: 'old' });
     await world.clock.advance(20);
     await done;
     expect(await placesOf([aRequest('r1')])).toEqual(['a']);

@@ -1,6 +1,6 @@
 // Wires the router to bus, store and telemetry.
 import { hostActors } from '../../lib/actor/host.ts';
-import { booked, queueOwnerChanged, requestDone, route } from '../../lib/contracts.ts';
+import { booked, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import { every } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -80,7 +80,9 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
   const watch = watchFleet({ ...ports, changed: (change) => tell({ type: 'fleet', change }) });
   const subscriptions = [
     bus.subscribe(booked, [], (booking) => tell({ type: 'booked', booking })),
-    bus.subscribe(requestDone, ['*'], ({ requestId }) => tell({ type: 'done', requestId })),
+    bus.subscribe(requestsDone, ['*'], ({ ended }) => {
+      for (const { requestId } of ended) tell({ type: 'done', requestId });
+    }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => tell({ type: 'owner', pool, epoch })),
   ];
   const serving = bus.serve(route, [], answer, { group: 'routers' });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
-import { requestDone } from '../../lib/contracts.ts';
+import { requestsDone } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Store } from '../../lib/ports/store.ts';
@@ -58,16 +58,12 @@ afterAll(async () => {
 async function end(requestId: string): Promise<void> {
   await store.reserve({ keyId, requestId, tokens: 100, costMicros: 2 * costMicros, limits: unlimited, ttlMs: 600_000 });
   const nowMs = systemClock.now();
-  await bus.record(
-    requestDone,
-    ['chat'],
-    {
-      ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
-      ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
-      ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
-    },
-    { id: requestId },
-  );
+  const done = {
+    ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
+    ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
+    ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
+  };
+  await bus.record(requestsDone, ['chat'], { ended: [done] }, { id: requestId });
 }
 
 const endAll = (from: number, count: number) => Promise.all(Array.from({ length: count }, (_, index) => end(`r${from + index}`)));

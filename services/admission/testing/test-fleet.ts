@@ -6,7 +6,7 @@ import { anInstance, aSequence, aView } from '../../../core/routing/routing-fixt
 import { RoutingMemory } from '../../../core/routing/routing-memory.ts';
 import { announced } from '../../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../../lib/clock/virtual-clock.ts';
-import { booked, fleetChanged, requestDone, route } from '../../../lib/contracts.ts';
+import { booked, fleetChanged, requestsDone, route } from '../../../lib/contracts.ts';
 import { watchFleet } from '../../../lib/fleet/watch-fleet.ts';
 import type { Subscription } from '../../../lib/ports/bus.ts';
 import { type Cancel, every } from '../../../lib/ports/clock.ts';
@@ -112,7 +112,9 @@ export class TestRouter {
     const { bus, clock, rng, identity } = ports;
     const profile = { ...defaultProfile, allowedWaiting: 0 };
     watchFleet({ ...ports, changed: (change) => this.#memory.takeChange(change, clock.now()) });
-    bus.subscribe(requestDone, ['*'], ({ requestId }) => this.#memory.fleet.account.done(requestId, clock.now()));
+    bus.subscribe(requestsDone, ['*'], ({ ended }) => {
+      for (const { requestId } of ended) this.#memory.fleet.account.done(requestId, clock.now());
+    });
     bus.subscribe(booked, [], (booking) => this.#memory.place(booking));
     this.#serving = bus.serve(
       route,
