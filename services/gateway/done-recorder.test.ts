@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import { requestsDone } from '../../lib/contracts.ts';
-import { createMemoryWorld } from '../../lib/run/memory-ports.ts';
+import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { RequestDone } from '../../proto/gen/messages.ts';
 import { gatewaySchema } from './config.ts';
 import { createDoneRecorder } from './done-recorder.ts';
@@ -10,7 +11,7 @@ const config = gatewaySchema.parse({ fleet, maxUnrecorded: 300 });
 const done = (requestId: string, pool = 'chat') => ({ requestId, pool }) as RequestDone;
 
 describe('the recorder of ended requests', () => {
-  let world: ReturnType<typeof createMemoryWorld>;
+  let world: MemoryWorld<VirtualClock>;
   let told: string[][];
 
   beforeEach(() => {
