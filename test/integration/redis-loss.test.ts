@@ -15,6 +15,7 @@ import { createMemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
 import { connectRedisStore } from '../../lib/store/redis-store.ts';
 import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
+import type { RequestDone } from '../../proto/gen/messages.ts';
 import { admissionSchema } from '../../services/admission/config.ts';
 import { admission } from '../../services/admission/service.ts';
 import { eventually } from '../support/eventually.ts';
@@ -58,7 +59,7 @@ afterAll(async () => {
 async function end(requestId: string): Promise<void> {
   await store.reserve({ keyId, requestId, tokens: 100, costMicros: 2 * costMicros, limits: unlimited, ttlMs: 600_000 });
   const nowMs = systemClock.now();
-  const done = {
+  const done: RequestDone = {
     ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
     ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
     ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
