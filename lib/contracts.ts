@@ -28,7 +28,7 @@ export const requestsDone = topic('request.done.*', m.RequestsDone);
 
 /** Served by all routers as one group. */
 export const route = rpc('router.route', m.RouteRequest, m.RouteReply);
-export const booked = topic('router.booked', m.Booking);
+export const booked = topic('router.booked', m.Bookings);
 
 /** Keys: pool, instance. */
 export const instanceStatus = topic('status.*.*', m.InstanceStatus);

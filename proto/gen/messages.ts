@@ -111,6 +111,14 @@ export interface Booking {
 }
 export const Booking: Codec<Booking> = codec('Booking', switchyard.routing.v1.Booking);
 
+/** switchyard.routing.v1.Bookings */
+export interface Bookings {
+  meta?: Meta | null;
+  routerId: string;
+  bookings: readonly Booking[];
+}
+export const Bookings: Codec<Bookings> = codec('Bookings', switchyard.routing.v1.Bookings);
+
 /** switchyard.engine.v1.CancelStream */
 export interface CancelStream {
   stream: number;

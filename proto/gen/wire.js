@@ -17700,6 +17700,171 @@ export const switchyard = $root.switchyard = (() => {
                 return RouteReply;
             })();
 
+            v1.Bookings = (function() {
+
+                const Bookings = function (properties) {
+                    this.bookings = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                Bookings.prototype.meta = null;
+                Bookings.prototype.routerId = "";
+                Bookings.prototype.bookings = $util.emptyArray;
+
+                Bookings.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.routerId != null && $Object.hasOwnProperty.call(message, "routerId") && message.routerId !== "")
+                        writer.uint32(18).string(message.routerId);
+                    if (message.bookings != null && message.bookings.length)
+                        for (let i = 0; i < message.bookings.length; ++i)
+                            $root.switchyard.routing.v1.Booking.encode(message.bookings[i], writer.uint32(122).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                Bookings.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.routing.v1.Bookings();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.routerId = value;
+                                else
+                                    delete message.routerId;
+                                continue;
+                            }
+                        case 15: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.bookings && message.bookings.length))
+                                    message.bookings = [];
+                                message.bookings.push($root.switchyard.routing.v1.Booking.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                Bookings.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.routing.v1.Bookings)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.routing.v1.Bookings: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.routing.v1.Bookings();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.routing.v1.Bookings.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.routerId != null)
+                        if (typeof object.routerId !== "string" || object.routerId.length)
+                            message.routerId = $String(object.routerId);
+                    if (object.bookings) {
+                        if (!$Array.isArray(object.bookings))
+                            throw $TypeError(".switchyard.routing.v1.Bookings.bookings: array expected");
+                        message.bookings = $Array(object.bookings.length);
+                        for (let i = 0; i < object.bookings.length; ++i) {
+                            if (!$util.isObject(object.bookings[i]))
+                                throw $TypeError(".switchyard.routing.v1.Bookings.bookings: object expected");
+                            message.bookings[i] = $root.switchyard.routing.v1.Booking.fromObject(object.bookings[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                Bookings.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.bookings = [];
+                    if (options.defaults) {
+                        object.meta = null;
+                        object.routerId = "";
+                    }
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.routerId != null && $Object.hasOwnProperty.call(message, "routerId"))
+                        object.routerId = message.routerId;
+                    if (message.bookings && message.bookings.length) {
+                        object.bookings = $Array(message.bookings.length);
+                        for (let j = 0; j < message.bookings.length; ++j)
+                            object.bookings[j] = $root.switchyard.routing.v1.Booking.toObject(message.bookings[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                Bookings.prototype.toJSON = function() {
+                    return Bookings.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return Bookings;
+            })();
+
             v1.Booking = (function() {
 
                 const Booking = function (properties) {

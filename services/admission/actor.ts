@@ -89,7 +89,8 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       state.queue.allReady();
       break;
     case 'booked':
-      state.fleet.account.book(message.booking);
+      for (const { requestId, instanceId, epoch, blocks } of message.bookings)
+        state.fleet.account.book({ requestId, instanceId, epoch, blocks, computeTokens: 0, atMs: nowMs });
       break;
     case 'gained':
       gainQueue(turn, message.epoch);

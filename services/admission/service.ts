@@ -150,9 +150,9 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
       for (const { pool, requestId } of ended) forPool(pool, { type: 'done', requestId });
     }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => forPool(pool, { type: 'owner', epoch })),
-    bus.subscribe(booked, [], ({ pool, requestId, instanceId, epoch, blocks }) =>
-      forPool(pool, { type: 'booked', booking: { requestId, instanceId, epoch, blocks, computeTokens: 0, atMs: clock.now() } }),
-    ),
+    bus.subscribe(booked, [], ({ bookings }) => {
+      for (const [pool, ofPool] of Map.groupBy(bookings, (booking) => booking.pool)) forPool(pool, { type: 'booked', bookings: ofPool });
+    }),
   ];
   subscriptions.push(await bus.consume(requestsDone, ledgerConsumer, ({ ended }) => ledger.settle(ended)));
   const settlingAgain = settleAgain({ bus, store, clock, telemetry, settle: ledger.settle });

@@ -102,7 +102,7 @@ async function storeOperations(store: Store, server: number): Promise<Operation[
     of('get', () => store.get('bench')),
     of('set, with a time to live', (index) => store.set(`bench/${index % 1_000}`, value, { ttlMs: 60_000 })),
     of('renew a lease', () => store.renew(lease, 60_000)),
-    of('append to a log', (index) => store.append(`bench/${index % 100}`, value, { max: 20, ttlMs: 60_000 })),
+    of('append to a log', (index) => store.append([{ key: `bench/${index % 100}`, value }], { max: 20, ttlMs: 60_000 })),
     of(
       'reserve and settle against budget and rates',
       async (index) => {

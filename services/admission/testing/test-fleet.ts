@@ -115,7 +115,9 @@ export class TestRouter {
     bus.subscribe(requestsDone, ['*'], ({ ended }) => {
       for (const { requestId } of ended) this.#memory.fleet.account.done(requestId, clock.now());
     });
-    bus.subscribe(booked, [], (booking) => this.#memory.place(booking));
+    bus.subscribe(booked, [], ({ bookings }) => {
+      for (const booking of bookings) this.#memory.place(booking);
+    });
     this.#serving = bus.serve(
       route,
       [],
@@ -126,10 +128,11 @@ export class TestRouter {
         const nowMs = clock.now();
         const seeds = requests.map(() => rng.seed());
         const decisions = decideBatch(this.#memory, { requests, profile, nowMs, seeds, routerId: identity.id });
-        for (const { placement, request } of decisions) {
-          const { promptTokens, maxOutputTokens } = request;
-          if (placement) bus.publish(booked, [], { ...placement, routerId: identity.id, pool, promptTokens, maxOutputTokens });
-        }
+        const routerId = identity.id;
+        const bookings = decisions.flatMap(({ placement, request: { promptTokens, maxOutputTokens } }) =>
+          placement ? [{ ...placement, routerId, pool, promptTokens, maxOutputTokens }] : [],
+        );
+        bus.publish(booked, [], { routerId, bookings });
         return {
           results: decisions.map(({ request: { requestId, epoch: before }, chosen, refusal }) => ({
             requestId,
