@@ -7,6 +7,7 @@ import type { Connection, Net } from '../../lib/ports/net.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import type { CancelStream, OpenStream, StreamEvent } from '../../proto/gen/messages.ts';
 import { LinkFrame } from '../../proto/gen/messages.ts';
+import { type OutgoingFrame, openFrame } from './open-frame.ts';
 
 export interface LinkPoolOptions {
   readonly net: Net;
@@ -58,7 +59,7 @@ interface Link {
   readonly streams: Map<number, Stream>;
   /** Undefined while it is being made; frames wait in `waiting` then. */
   connection: Connection | undefined;
-  readonly waiting: Uint8Array[];
+  readonly waiting: OutgoingFrame[];
   waitingBytes: number;
   lastNumber: number;
   idleSinceMs: number;
@@ -108,7 +109,7 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
       connection.onClose(() => drop(link, 'link_closed'));
       connection.onFrame((frame) => take(link, frame));
       connection.send(LinkFrame.encode({ hello: { id: gatewayId, protocol } }));
-      for (const frame of link.waiting.splice(0)) connection.send(frame);
+      for (const { head, tail } of link.waiting.splice(0)) connection.send(head, tail);
       link.waitingBytes = 0;
     } catch (thrown) {
       const again = (kept.get(link.address)?.failures ?? 0) > 0;
@@ -168,12 +169,12 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
     options.reached(address, false);
   }
 
-  function send(link: Link, frame: Uint8Array): void {
+  function send(link: Link, frame: OutgoingFrame): void {
     if (link.connection) {
-      link.connection.send(frame);
+      link.connection.send(frame.head, frame.tail);
     } else {
       link.waiting.push(frame);
-      link.waitingBytes += frame.length;
+      link.waitingBytes += frame.head.length + (frame.tail?.length ?? 0);
     }
   }
 
@@ -203,14 +204,14 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
       const opened: Stream = { requestId, epoch, number: link.lastNumber, link };
       link.streams.set(opened.number, opened);
       streams.set(requestId, opened);
-      send(link, LinkFrame.encode({ open: { ...stream, stream: opened.number } }));
+      send(link, openFrame({ ...stream, stream: opened.number }));
     },
 
     cancel(requestId, epoch, reason) {
       const stream = streams.get(requestId);
       if (stream?.epoch !== epoch) return;
       forget(stream);
-      send(stream.link, LinkFrame.encode({ cancel: { stream: stream.number, requestId, epoch, reason } }));
+      send(stream.link, { head: LinkFrame.encode({ cancel: { stream: stream.number, requestId, epoch, reason } }), tail: undefined });
     },
 
     forget(requestId) {
