@@ -104,9 +104,8 @@ class End implements Connection {
     this.#soon = soon;
   }
 
-  send(head: Uint8Array, tail?: Uint8Array): void {
+  send(frame: Uint8Array): void {
     if (this.#closedWhy !== undefined) return;
-    const frame = tail ? Buffer.concat([head, tail]) : head;
     this.#buffered += frame.length;
     this.#soon(() => this.peer.#arrive(frame));
   }

@@ -123,12 +123,10 @@ export function createMemoryStore(clock: Clock): MemoryStore {
     giveBack: (keyId, requestId) => atomically('giveBack', () => giveBack(ledgerOf(keyId), requestId, clock.now())),
     ledger: (keyId, limits) => atomically('ledger', () => ledgerState(ledgerOf(keyId), limits, clock.now())),
 
-    append: (added, options) =>
+    append: (key, value, options) =>
       atomically('append', () => {
-        for (const { key, value } of added) {
-          const kept = [...(live(logs, key) ?? []), value.slice()].slice(-options.max);
-          logs.set(key, { value: kept, expiresAtMs: clock.now() + options.ttlMs });
-        }
+        const kept = [...(live(logs, key) ?? []), value.slice()].slice(-options.max);
+        logs.set(key, { value: kept, expiresAtMs: clock.now() + options.ttlMs });
       }),
     readLog: (key) => atomically('readLog', () => (live(logs, key) ?? []).map((value) => value.slice())),
 

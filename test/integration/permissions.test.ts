@@ -143,17 +143,18 @@ describe('Redis', () => {
     return covers(kind) || (kind === 'reads' && covers('writes'));
   }
 
-  test('a stranger may ask whether it is there, and no more', async () => {
-    const redis = new Redis(plainAddress(servers.redis), { retryStrategy: () => null, enableReadyCheck: false });
+  test('a stranger is told to log in, and no more', async () => {
+    const redis = new Redis(plainAddress(servers.redis), { retryStrategy: () => null, enableReadyCheck: false, protocol: 2 });
+    redis.on('error', () => {});
     open.push(redis);
-    expect(await redis.ping()).toBe('PONG');
-    for (const command of [['GET', 'sy:entry:key/x'], ['KEYS', '*'], ['CONFIG', 'GET', '*'], ['FLUSHALL'], ['INFO'], ['ACL', 'LIST']]) {
-      await expect(redis.call(...(command as [string]))).rejects.toThrow(/NOPERM/);
+    for (const command of [['PING'], ['GET', 'sy:entry:key/x'], ['KEYS', '*'], ['CONFIG', 'GET', '*'], ['FLUSHALL'], ['INFO'], ['ACL', 'LIST']]) {
+      await expect(redis.call(...(command as [string]))).rejects.toThrow(/NOAUTH/);
     }
-    const guessing = new Redis(plainAddress(servers.redis), { username: 'gateway', password: 'guessed', retryStrategy: () => null });
-    guessing.on('error', () => {});
-    open.push(guessing);
-    await expect(guessing.get('sy:entry:key/x')).rejects.toThrow();
+    // The default user may do everything, and nobody can be it.
+    for (const credentials of [['guessed'], ['default', ''], ['default', 'guessed'], ['gateway', 'guessed']]) {
+      await expect(redis.call('AUTH', ...credentials)).rejects.toThrow(/WRONGPASS|without any password/);
+    }
+    await expect(redis.get('sy:entry:key/x')).rejects.toThrow(/NOAUTH/);
   });
 
   test.each(userNames)('%s touches only what its role says', async (user) => {

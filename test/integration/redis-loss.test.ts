@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
-import { requestsDone } from '../../lib/contracts.ts';
+import { requestDone } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Store } from '../../lib/ports/store.ts';
@@ -15,11 +15,11 @@ import { createMemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
 import { connectRedisStore } from '../../lib/store/redis-store.ts';
 import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
-import type { RequestDone } from '../../proto/gen/messages.ts';
 import { admissionSchema } from '../../services/admission/config.ts';
 import { admission } from '../../services/admission/service.ts';
 import { eventually } from '../support/eventually.ts';
-import { startNats, startRedis, type TestServer } from '../support/servers.ts';
+import { startGuardedServers } from '../support/guarded-servers.ts';
+import type { TestServer } from '../support/servers.ts';
 
 const price = { inputMicros: 2, outputMicros: 10 };
 const used = { promptTokens: 50, outputTokens: 40 };
@@ -33,7 +33,8 @@ let bus: Bus;
 let store: Store;
 let telemetry: MemoryTelemetry;
 let running: Running<never>;
-const earlier = mkdtempSync(join(tmpdir(), 'switchyard-earlier-'));
+const folder = mkdtempSync(join(tmpdir(), 'switchyard-redis-loss-'));
+const earlier = join(folder, 'earlier');
 
 async function startAdmission(): Promise<Running<never>> {
   const fleet = { pools: [{ id: 'chat', models: ['m'], instances: 1, sim: { profile: 'p' }, price }] };
@@ -42,7 +43,8 @@ async function startAdmission(): Promise<Running<never>> {
 }
 
 beforeAll(async () => {
-  [nats, redis] = await Promise.all([startNats(), startRedis()]);
+  // With users and rules, as in production: they have a part in what Redis keeps.
+  ({ nats, redis } = await startGuardedServers(join(folder, 'credentials')));
   telemetry = createMemoryTelemetry(systemClock, { process: 'admission-1' });
   bus = await connectNatsBus({ servers: nats.address, identity: 'admission-1', clock: systemClock, rng: systemRng, telemetry });
   store = connectRedisStore({ url: redis.address, clock: systemClock, telemetry });
@@ -53,18 +55,22 @@ afterAll(async () => {
   await store?.close();
   await bus?.drain();
   await Promise.all([nats?.stop(), redis?.stop()]);
-  rmSync(earlier, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 });
 
 async function end(requestId: string): Promise<void> {
   await store.reserve({ keyId, requestId, tokens: 100, costMicros: 2 * costMicros, limits: unlimited, ttlMs: 600_000 });
   const nowMs = systemClock.now();
-  const done: RequestDone = {
-    ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
-    ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
-    ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
-  };
-  await bus.record(requestsDone, ['chat'], { ended: [done] }, { id: requestId });
+  await bus.record(
+    requestDone,
+    ['chat'],
+    {
+      ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
+      ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
+      ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
+    },
+    { id: requestId },
+  );
 }
 
 const endAll = (from: number, count: number) => Promise.all(Array.from({ length: count }, (_, index) => end(`r${from + index}`)));
@@ -109,6 +115,13 @@ test('what Redis had confirmed and lost is paid after its return, and what it ha
   await redis.kill();
   await redis.restart();
   await repeated(2, before);
+  await spent(50);
+});
+
+test('a restart in good order loses nothing: not what was spent, not who has paid', async () => {
+  await redis.restart();
+  await spent(50);
+  for (let n = 0; n < 50; n++) await store.settle(keyId, `r${n}`, { tokens: 1, costMicros: 1 });
   await spent(50);
 });
 

@@ -16,8 +16,9 @@ export interface Form {
 export const proving = process.env.SWITCHYARD_PROOF !== undefined;
 
 const full = process.env.SWITCHYARD_PROOF === 'full';
+const overloadS = Number(process.env.SWITCHYARD_PROOF_OVERLOAD_S ?? 600);
 const rounds = Number(process.env.SWITCHYARD_FAULT_ROUNDS ?? (full ? 10 : 1));
 
 export const form: Form = full
-  ? { name: 'full', outageMs: 30_000, rounds, leaves: 1_000, overloadMs: 600_000 }
+  ? { name: 'full', outageMs: 30_000, rounds, leaves: 1_000, overloadMs: overloadS * 1_000 }
   : { name: 'short', outageMs: 5_000, rounds, leaves: 100, overloadMs: 20_000 };

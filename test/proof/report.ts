@@ -20,6 +20,19 @@ export interface Counts {
   readonly note?: string;
 }
 
+/** Of the numbers above, with their titles in tables. */
+export const countNames = [
+  ['requests', 'requests'],
+  ['tokens', 'tokens'],
+  ['lost', 'lost'],
+  ['repeated', 'repeated'],
+  ['misplaced', 'misplaced'],
+  ['errors', 'errors'],
+  ['refused', 'refused'],
+  ['doubleEnds', 'told twice'],
+  ['leftReserved', 'left'],
+] as const;
+
 export interface ReportLine extends Counts {
   readonly fault: string;
   readonly held: boolean;

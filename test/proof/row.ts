@@ -17,8 +17,9 @@ export function proveRows(rows: readonly Row[], world: () => World): void {
     it(
       `${row.fault}: ${row.mustHold}`,
       async () => {
-        // A row begins with a fleet that is whole, whatever the one before has left.
+        // A row begins with a fleet that is whole, and what the one before has left is not its own.
         await world().fleet.whole();
+        await world().begin();
         await prove(row, () => row.run(world()));
       },
       row.limitMs,

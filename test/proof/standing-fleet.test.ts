@@ -69,18 +69,12 @@ describe('a fleet under faults', () => {
       ...agentHangsRows,
       ...gatewayKilledRows,
       natsAway,
-      ...(proving
-        ? [
-            redisAway,
-            temporalAway,
-            workerKilled,
-            ...badKvLink(() => link),
-            ...clientLeavesRows,
-            ...oneBudgetRows,
-            ...overloadRows,
-            ...rollingUpgradeRows,
-          ]
-        : []),
+      redisAway,
+      ...(proving ? [temporalAway, workerKilled] : []),
+      ...badKvLink(() => link),
+      ...clientLeavesRows,
+      ...oneBudgetRows,
+      ...(proving ? [...overloadRows, ...rollingUpgradeRows] : []),
     ],
     () => world,
   );

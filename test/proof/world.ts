@@ -27,14 +27,8 @@ export const price = { inputMicros: 2, outputMicros: 10 };
 const limits = { requestsPerMinute: 0, tokensPerMinute: 0, budgetMicros: 1_000_000_000 };
 
 /** What is held at one moment; all zero when nothing runs. */
-export interface Held {
-  readonly sequences: number;
-  readonly blocks: number;
-  readonly requests: number;
-  readonly migrations: number;
-  readonly workflows: number;
-  readonly budgetMicros: number;
-}
+const nothing = { sequences: 0, blocks: 0, requests: 0, migrations: 0, workflows: 0, budgetMicros: 0 };
+export type Held = Readonly<typeof nothing>;
 
 export interface World {
   readonly fleet: Fleet;
@@ -47,7 +41,12 @@ export interface World {
   services(): Promise<ServiceRow[]>;
   running(): Promise<RequestRow[]>;
   ledger(keyId?: string): Promise<LedgerState>;
+  /** A row begins: what an earlier one has left behind is not this one's. */
+  begin(): Promise<void>;
+  /** More than at the beginning of the row. */
   held(): Promise<Held>;
+  /** What the recorded ends of the key's requests say was used, less what its ledger has: since the beginning of the row. */
+  unpaidMicros(): Promise<number>;
   /** Waits until nothing is held by anybody. */
   nothingIsHeld(withinMs?: number): Promise<void>;
   /** Sum of the samples of a metric at a process, over those whose line contains `labels`. */
@@ -64,17 +63,30 @@ export async function startWorld(options: FleetOptions): Promise<World> {
   const workflows: Workflows = connectTemporalWorkflows({ address: fleet.temporalAddress, namespace: 'default', telemetry });
   const ends = new Map<string, RequestDone[]>();
   // From the stream of recorded events, which has what was told while this process was cut off.
-  const heard = new Set<string>();
-  const recorded = await bus.consume(contracts.requestsDone, 'proof', async ({ meta, ended }) => {
-    // Delivered again when an acknowledgement was lost.
-    if (heard.has(meta!.id)) return;
-    heard.add(meta!.id);
-    for (const done of ended) ends.set(done.requestId, [...(ends.get(done.requestId) ?? []), done]);
+  const recorded = await bus.consume(contracts.requestDone, 'proof', async (done) => {
+    const told = ends.get(done.requestId) ?? [];
+    // Delivered again when an acknowledgement was lost: the same message, sent once.
+    if (told.some(({ meta }) => meta?.sentAtMs === done.meta?.sentAtMs)) return;
+    ends.set(done.requestId, [...told, done]);
   });
   const key = await operator.post<KeyRow & { secret: string }>('/keys', { name: 'proof', ...limits });
   const streams = fleet.gatewayUrls.map((url) => connectStreams(url, key.secret));
 
+  let heldBefore: Held = nothing;
+  let unpaidBefore = 0;
+
+  async function unpaid(): Promise<number> {
+    const done = [...ends.values()].map(([first]) => first!).filter(({ keyId, instanceId }) => keyId === key.id && instanceId !== '');
+    const used = done.reduce((sum, end) => sum + end.promptTokens * price.inputMicros + end.outputTokens * price.outputMicros, 0);
+    return used - (await store.ledger(key.id, limits)).spentMicros;
+  }
+
   async function held(): Promise<Held> {
+    const now = await heldNow();
+    return Object.fromEntries(Object.entries(now).map(([what, count]) => [what, Math.max(0, count - heldBefore[what as keyof Held])])) as Held;
+  }
+
+  async function heldNow(): Promise<Held> {
     const [instances, report, requests, open, ledger] = await Promise.all([
       fleet.instances(),
       operator.get<MigrationsReport>('/migrations'),
@@ -93,6 +105,12 @@ export async function startWorld(options: FleetOptions): Promise<World> {
     };
   }
 
+  const nothingIsHeld = (withinMs = 60_000) =>
+    eventually('nothing is held', withinMs, async () => {
+      const seen = await held();
+      return { ok: Object.values(seen).every((count) => count === 0), seen };
+    });
+
   return {
     fleet,
     streams,
@@ -102,12 +120,16 @@ export async function startWorld(options: FleetOptions): Promise<World> {
     services: () => operator.get<ServiceRow[]>('/services'),
     running: async () => (await fleet.requests()).filter((row) => row.state === 'streaming'),
     ledger: (keyId = key.id) => store.ledger(keyId, limits),
+    async begin() {
+      heldBefore = nothing;
+      // What still ends by itself has the time for it.
+      await nothingIsHeld(15_000).catch(() => {});
+      heldBefore = await heldNow();
+      unpaidBefore = await unpaid();
+    },
     held,
-    nothingIsHeld: (withinMs = 60_000) =>
-      eventually('nothing is held', withinMs, async () => {
-        const seen = await held();
-        return { ok: Object.values(seen).every((count) => count === 0), seen };
-      }),
+    unpaidMicros: async () => (await unpaid()) - unpaidBefore,
+    nothingIsHeld,
     async metric(id, name, labels = '') {
       let target: string | undefined;
       // A process that is busy may answer too late to be listed.
