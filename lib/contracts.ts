@@ -24,11 +24,11 @@ export const queueOwnerChanged = topic('admission.*.owner', m.QueueOwnerChanged)
 export const queueStatus = topic('admission.*.queue', m.QueueStatus);
 
 /** Keys: pool. Recorded. */
-export const requestDone = topic('request.done.*', m.RequestDone);
+export const requestsDone = topic('request.done.*', m.RequestsDone);
 
 /** Served by all routers as one group. */
 export const route = rpc('router.route', m.RouteRequest, m.RouteReply);
-export const booked = topic('router.booked', m.Booking);
+export const booked = topic('router.booked', m.Bookings);
 
 /** Keys: pool, instance. */
 export const instanceStatus = topic('status.*.*', m.InstanceStatus);
@@ -94,7 +94,7 @@ export const keyRevoked = topic('operations.key_revoked', m.KeyRevoked);
 
 /** What JetStream keeps: topic, bound by age and count. */
 export const recordedTopics = [
-  { stream: 'REQUESTS', topic: requestDone, maxAgeMs: 24 * 3_600_000, maxMessages: 1_000_000 },
+  { stream: 'REQUESTS', topic: requestsDone, maxAgeMs: 24 * 3_600_000, maxMessages: 1_000_000 },
   { stream: 'SCALING', topic: scalingDecided, maxAgeMs: 7 * 24 * 3_600_000, maxMessages: 100_000 },
   { stream: 'AUDIT', topic: audit, maxAgeMs: 365 * 24 * 3_600_000, maxMessages: 1_000_000 },
 ] as const;

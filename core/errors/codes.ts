@@ -42,6 +42,8 @@ export const codes = {
   stream_interrupted: { retryable: true, http: 503, type: 'server_error' },
   cannot_continue: { retryable: false, http: 500, type: 'server_error' },
   engine_error: { retryable: true, http: 502, type: 'server_error' },
+  engine_unavailable: { retryable: true, http: 503, type: 'server_error' },
+  engine_overloaded: { retryable: true, http: 429, type: 'overloaded' },
   kv_too_large: { retryable: false, http: 400, type: 'invalid_request_error' },
   // Control plane.
   timeout: { retryable: true, http: 503, type: 'server_error' },

@@ -1,8 +1,9 @@
 // Whether a large JSON text would keep the process from everything else while it is parsed: 20 MB of text in few strings
 // take milliseconds, of short members or brackets they take seconds.
 
+import { endOfString } from './condensed-json.ts';
+
 const quote = 0x22;
-const backslash = 0x5c;
 const colon = 0x3a;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
@@ -27,14 +28,4 @@ export function isTooComplex(bytes: Uint8Array): boolean {
     else if (byte === closeBrace || byte === closeBracket) depth--;
   }
   return false;
-}
-
-/** The quote that ends the string; the end of the bytes when there is none. */
-function endOfString(bytes: Uint8Array, start: number): number {
-  for (let at = bytes.indexOf(quote, start + 1); at >= 0; at = bytes.indexOf(quote, at + 1)) {
-    let slashes = 0;
-    while (bytes[at - 1 - slashes] === backslash) slashes++;
-    if (slashes % 2 === 0) return at;
-  }
-  return bytes.length;
 }

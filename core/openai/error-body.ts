@@ -26,7 +26,9 @@ export function errorEvent(error: ClientError): string {
 const droppedReasons: Partial<Record<Code, string>> = {
   queue_full: 'rejected-saturated',
   all_saturated: 'rejected-saturated',
+  engine_overloaded: 'rejected-saturated',
   no_instance: 'rejected-no-endpoints',
+  engine_unavailable: 'rejected-no-endpoints',
   no_responders: 'rejected-no-endpoints',
   queue_timeout: 'rejected-ttl-expired',
   client_left: 'rejected-context-cancelled',

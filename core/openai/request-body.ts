@@ -2,6 +2,7 @@
 // no field is checked that only the engine understands.
 import type { Code } from '../errors/codes.ts';
 import { isTooComplex, maxDepth, maxMembers } from './body-shape.ts';
+import { condensedJson, fullLength } from './condensed-json.ts';
 import { type ContinuationNeed, continuationNeeds } from './continuation.ts';
 
 export type Endpoint = 'chat' | 'completions';
@@ -33,7 +34,6 @@ export interface InvalidBody {
 
 const bytesPerToken = 4;
 const leadingCharacters = 8193;
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -67,8 +67,10 @@ export function isInvalid(body: RequestBody | InvalidBody): body is InvalidBody 
 }
 
 function parse(bytes: Uint8Array): Fields | undefined {
+  const condensed = condensedJson(bytes);
+  if (condensed === undefined) return undefined;
   try {
-    return asFields(JSON.parse(decoder.decode(bytes)));
+    return asFields(JSON.parse(condensed));
   } catch {
     return undefined;
   }
@@ -98,7 +100,7 @@ function chatPrompt(messages: unknown): Prompt | InvalidBody {
     length += fields.role.length + bytesPerToken;
     if (leadingText.length < leadingCharacters) leadingText += `${fields.role}\n`;
     for (const part of parts) {
-      length += part.length;
+      length += fullLength(part);
       if (leadingText.length < leadingCharacters) leadingText += part.slice(0, leadingCharacters);
     }
   }
@@ -107,7 +109,8 @@ function chatPrompt(messages: unknown): Prompt | InvalidBody {
 
 function completionPrompt(prompt: unknown): Prompt | InvalidBody {
   const only = Array.isArray(prompt) && prompt.length === 1 && typeof prompt[0] !== 'number' ? prompt[0] : prompt;
-  if (typeof only === 'string') return { tokens: Math.max(1, Math.ceil(only.length / bytesPerToken)), leadingText: only.slice(0, leadingCharacters) };
+  if (typeof only === 'string')
+    return { tokens: Math.max(1, Math.ceil(fullLength(only) / bytesPerToken)), leadingText: only.slice(0, leadingCharacters) };
   if (Array.isArray(only) && only.length > 0 && typeof only[0] === 'number') {
     return { tokens: only.length, leadingText: only.slice(0, leadingCharacters / bytesPerToken).join(' ') };
   }

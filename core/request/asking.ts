@@ -1,6 +1,7 @@
 // The request's dealings with admission: one question at a time, repeated until an instance is assigned, the answer is
 // no, or the time is over. Any question or answer may be lost, repeated or late; the epoch says which assignment counts.
 import type { AdmitReply, Assignment, RequestInfo } from '../../proto/gen/messages.ts';
+import { isEngineFault } from '../engine/engine-health.ts';
 import { type Code, codes, isCode } from '../errors/codes.ts';
 import { unmetNeed } from '../openai/continuation.ts';
 import { fail } from './ending.ts';
@@ -35,7 +36,9 @@ export function admitReplied(state: RequestState, message: { ask: number; reply:
 
   const code = known(reply.refusal?.code);
   const no = { code, message: reply.refusal?.message ?? 'refused', retryAfterMs: reply.refusal?.retryAfterMs ?? 0 };
-  const goOn = notDecided.has(code) || (state.phase === 'recovering' && codes[code].retryable);
+  // Without a token there is nothing to lose by coming back later, which is what failing engines ask for.
+  const later = state.log.length === 0 && isEngineFault(code);
+  const goOn = notDecided.has(code) || (state.phase === 'recovering' && codes[code].retryable && !later);
   return goOn ? askLater({ ...state, lastNo: no }, nowMs) : fail(state, no, 'nobody');
 }
 

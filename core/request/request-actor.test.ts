@@ -1,8 +1,53 @@
 import { describe, expect, test } from 'vitest';
 import type { Code } from '../errors/codes.ts';
+import { refusal } from '../errors/switchyard-error.ts';
 import { type Effects, limits, Story } from './request-story.ts';
 
 const assigned = (epoch: number, instanceId = 'chat-1') => ({ outcome: 'assigned', epoch, instanceId }) as const;
+
+describe('an engine that turns the request away', () => {
+  const away = { tokenIds: [], text: '', data: new Uint8Array(), error: refusal('engine_unavailable', 'the engine answers 503', 300) };
+
+  test('is left for another one while the budget has a retry', () => {
+    const story = new Story();
+    story.begin();
+    story.admit(assigned(1));
+    const effects = story.say(0, 0, away);
+    expect(effects).toMatchObject([
+      { type: 'cancel' },
+      { type: 'note', reason: 'engine_unavailable' },
+      { type: 'ask', info: { avoidInstances: ['chat-1'] } },
+    ]);
+  });
+
+  test('has the last word when the budget is spent', () => {
+    const story = new Story();
+    story.begin();
+    story.admit(assigned(1));
+    const effects = story.say(0, 0, away, true);
+    expect(effects[0]).toMatchObject({ type: 'failClient', code: 'engine_unavailable', retryAfterMs: 300 });
+  });
+
+  test('in mid-stream is left whatever the budget says: the client has tokens', () => {
+    const story = new Story();
+    story.begin();
+    story.admit(assigned(1));
+    story.say(0, 2);
+    expect(story.say(2, 0, away, true)).toMatchObject([{ type: 'cancel' }, { type: 'note' }, { type: 'ask', info: { generatedTokens: 2 } }]);
+  });
+
+  test('and admission, which says that all do: the client comes back later, unless it has tokens', () => {
+    for (const tokens of [0, 2]) {
+      const story = new Story();
+      story.begin();
+      story.admit(assigned(1));
+      if (tokens > 0) story.say(0, tokens);
+      story.say(tokens, 0, away);
+      story.admit({ outcome: 'refused', code: 'engine_unavailable', retryAfterMs: 1_000 });
+      expect(story.state.phase).toBe(tokens > 0 ? 'recovering' : 'failed');
+    }
+  });
+});
 
 describe('asking admission', () => {
   test('a new request asks with epoch 0 and no generated tokens', () => {

@@ -18,7 +18,7 @@ export function stepRequest(state: RequestState, message: RequestMessage, nowMs:
   if (state.ending) return [state, nothing];
   switch (message.type) {
     case 'spoken':
-      return spoken(state, message.event, nowMs);
+      return spoken(state, message.event, nowMs, message.noRetry);
     case 'begin':
       return state.ask === 0 ? ask(state, nowMs) : [state, nothing];
     case 'admitReplied':

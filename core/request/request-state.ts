@@ -98,7 +98,8 @@ export type RequestMessage =
   | { readonly type: 'admitReplied'; readonly ask: number; readonly reply: AdmitReply; readonly capabilities: readonly string[] }
   | { readonly type: 'admitFailed'; readonly ask: number; readonly code: Code; readonly message: string }
   | { readonly type: 'queueOwnerChanged' }
-  | { readonly type: 'spoken'; readonly event: StreamEvent }
+  /** `noRetry`: the budget for requests that engines turn away is spent. */
+  | { readonly type: 'spoken'; readonly event: StreamEvent; readonly noRetry?: boolean }
   /** The link closed, or could not be opened. */
   | { readonly type: 'streamLost'; readonly epoch: number; readonly why: string }
   | { readonly type: 'instanceDead'; readonly instanceId: string }

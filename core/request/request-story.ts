@@ -111,10 +111,11 @@ export class Story {
   }
 
   /** Tokens `index` to `index + count - 1`, by whoever has the given epoch (default: the current one). */
-  say(index: number, count: number, event: Partial<StreamEvent> = {}): Effects {
+  say(index: number, count: number, event: Partial<StreamEvent> = {}, noRetry = false): Effects {
     const ids = Array.from({ length: count }, (_, offset) => index + offset);
     return this.tell({
       type: 'spoken',
+      noRetry,
       event: {
         stream: 1,
         epoch: this.state.epoch,

@@ -1,6 +1,7 @@
 // What an instance says: which of its tokens count. Only the current epoch does; within it every index counts once and
 // in order. An event that overlaps the log in part cannot be split, because its bytes are one, so it is a failure too.
 import type { Refusal, StreamEvent } from '../../proto/gen/messages.ts';
+import { asideRetryMs, isEngineFault } from '../engine/engine-health.ts';
 import { type Code, isCode } from '../errors/codes.ts';
 import { end, fail } from './ending.ts';
 import { recover } from './recovery.ts';
@@ -10,9 +11,9 @@ import { appendTokens } from './token-log.ts';
 const staleEpoch: readonly RequestEffect[] = [{ type: 'dropped', reason: 'stale_epoch' }];
 const repeated: readonly RequestEffect[] = [{ type: 'dropped', reason: 'repeated' }];
 
-export function spoken(state: RequestState, event: StreamEvent, nowMs: number): Step {
+export function spoken(state: RequestState, event: StreamEvent, nowMs: number, noRetry = false): Step {
   if (event.epoch !== state.epoch || !isSpeaking(state.phase)) return [state, staleEpoch];
-  if (event.error) return engineFailed(state, event.error, nowMs);
+  if (event.error) return engineFailed(state, event.error, nowMs, noRetry);
 
   const have = state.log.length;
   const count = event.tokenIds.length;
@@ -74,9 +75,17 @@ function heard(state: RequestState, event: StreamEvent, nowMs: number): RequestS
   };
 }
 
+/** True: trying this request again counts against the budget, for an engine answered it with a fault instead of tokens. */
+export function isTurnedAway({ log, phase }: RequestState, code: string): boolean {
+  return log.length === 0 && phase !== 'moving' && isEngineFault(code);
+}
+
 /** A failed take-over is never final: the token log is still whole. */
-function engineFailed(state: RequestState, error: Refusal, nowMs: number): Step {
+function engineFailed(state: RequestState, error: Refusal, nowMs: number, noRetry: boolean): Step {
   const code: Code = isCode(error.code) ? error.code : 'engine_error';
+  if (noRetry && isTurnedAway(state, code)) {
+    return fail(state, { code, message: error.message, retryAfterMs: error.retryAfterMs || asideRetryMs }, 'nobody');
+  }
   if (error.retryable || state.phase === 'moving') return recover(state, code, nowMs);
   return fail(state, { code, message: error.message, retryAfterMs: error.retryAfterMs }, 'nobody');
 }

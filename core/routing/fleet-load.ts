@@ -1,6 +1,8 @@
 // The fleet as decisions see it: the newest view, corrected by the account of what is in flight, as one table per pool.
 // A change of the view costs what has changed; only a pool that an instance joins or leaves gets a new table.
+
 import type { FleetView, InstanceView } from '../../proto/gen/messages.ts';
+import { type EngineFault, isEngineFault } from '../engine/engine-health.ts';
 import { changeOfView, type FleetChange } from '../tracking/fleet-replica.ts';
 import type { ViewHeader } from '../tracking/fleet-view.ts';
 import { type AccountLimits, InFlightAccount } from './account.ts';
@@ -58,6 +60,16 @@ export class FleetLoad {
       if (table && !anew.has(pool)) this.#fill(table, table.rowOf(instanceId)!, instance);
     }
     for (const pool of anew) this.#rebuild(pool);
+  }
+
+  /** Why nobody in the pool takes requests: the fault that engines of all its live instances answer with. Undefined: not for that. */
+  setAside(pool: string): EngineFault | undefined {
+    if (this.pool(pool).usable > 0) return undefined;
+    const answers = new Set<string>();
+    for (const { status, health } of this.#instances.get(pool)?.values() ?? []) if (status && health !== 'dead') answers.add(status.setAside);
+    if (answers.size === 0 || answers.has('')) return undefined;
+    const [only = ''] = answers;
+    return answers.size === 1 && isEngineFault(only) ? only : 'engine_unavailable';
   }
 
   #removeAllBut(present: ReadonlySet<string>, anew: Set<string>): void {

@@ -35,6 +35,7 @@ export function anInstance(instanceId: string, status: Partial<InstanceStatus> =
       cachedBlocks: 0,
       capabilities: ['kv_export'],
       accepting: true,
+      setAside: '',
       profile: 'llama-3.1-8b-h100',
       kvBytesPerToken: 256,
       maxContextTokens: 16_384,

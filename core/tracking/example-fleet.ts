@@ -60,6 +60,7 @@ export function exampleStatus(fields: Partial<InstanceStatus> & { instanceId: st
     cachedBlocks: 0,
     capabilities: ['kv_export', 'recompute'],
     accepting: true,
+    setAside: '',
     profile: 'llama-3.1-8b-h100',
     kvBytesPerToken: 1_024,
     maxContextTokens: 16_384,

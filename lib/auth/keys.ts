@@ -1,6 +1,6 @@
 // API keys. A key is shown once, when it is made; the store has its SHA-256 and what it may do, under `key/<id>`.
 // The id is the beginning of the hash, so that a presented key is found with one read and without an index.
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../ports/clock.ts';
 import type { Rng } from '../ports/rng.ts';
 import type { LedgerLimits, Store } from '../ports/store.ts';
@@ -38,7 +38,7 @@ export interface NewKey {
 }
 
 export function hashKey(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex');
+  return hash('sha256', secret, 'hex');
 }
 
 export function keyIdOf(sha256: string): string {

@@ -4,9 +4,6 @@ import { createInbox, type MsgHdrs } from '@nats-io/transport-node';
 import type { Clock } from '../ports/clock.ts';
 import type { WatchedConnection } from './nats-connection.ts';
 
-/** Messages to store wait this long for others: they leave, and are answered, in one write. */
-const gatherMs = 2;
-
 /** Resolves when a stream has stored the message, or found its id among the stored ones. @throws Error when none has within `timeoutMs` */
 export type Storing = (subject: string, data: Uint8Array, headers: MsgHdrs, timeoutMs: number) => Promise<void>;
 
@@ -21,19 +18,6 @@ export function createStoring({ connection, clock }: { connection: WatchedConnec
   /** Bounded by the callers, who wait. */
   const open = new Map<string, Open>();
   let tokens = 0;
-  let gathered: (() => void)[] = [];
-
-  /** Calls `put` soon, together with others. */
-  function soon(put: () => void): void {
-    if (gathered.push(put) > 1) return;
-    clock.after(gatherMs, () =>
-      connection.atTurnEnd(() => {
-        const puts = gathered;
-        gathered = [];
-        for (const each of puts) each();
-      }),
-    );
-  }
 
   nats.subscribe(`${inbox}.*`, {
     callback(error, message) {
@@ -72,7 +56,7 @@ export function createStoring({ connection, clock }: { connection: WatchedConnec
           resolve();
         },
       });
-      soon(() => {
+      connection.atTurnEnd(() => {
         if (!open.has(token)) return;
         if (nats.isClosed()) failed('the connection is closed');
         else nats.publish(subject, data, { reply: `${inbox}.${token}`, headers });

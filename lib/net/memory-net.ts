@@ -104,8 +104,9 @@ class End implements Connection {
     this.#soon = soon;
   }
 
-  send(frame: Uint8Array): void {
+  send(head: Uint8Array, tail?: Uint8Array): void {
     if (this.#closedWhy !== undefined) return;
+    const frame = tail ? Buffer.concat([head, tail]) : head;
     this.#buffered += frame.length;
     this.#soon(() => this.peer.#arrive(frame));
   }

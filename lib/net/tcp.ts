@@ -49,13 +49,14 @@ export function tcpConnection(socket: Socket, maxFrameBytes: number, clock: Cloc
 
   return {
     remote,
-    send(frame) {
+    send(frame, tail) {
       if (ends.closedWhy !== undefined) return;
       const header = Buffer.allocUnsafe(lengthBytes);
-      header.writeUInt32BE(frame.length, 0);
+      header.writeUInt32BE(frame.length + (tail?.length ?? 0), 0);
       socket.cork();
       socket.write(header);
       socket.write(frame, left);
+      if (tail) socket.write(tail, left);
       socket.uncork();
     },
     buffered: () => (ends.closedWhy === undefined ? socket.writableLength : 0),

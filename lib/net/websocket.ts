@@ -50,6 +50,7 @@ export function webSocketConnection(socket: WebSocket, tcp: Socket, remote: stri
   socket.on('close', (code) => end(code === messageTooBig ? 'frame too large' : 'closed by the other side'));
   const left = () => ends.left(socket.bufferedAmount);
   const binary = { binary: true };
+  const begins = { binary: true, fin: false };
   let corked = false;
   const uncork = () => {
     corked = false;
@@ -58,14 +59,15 @@ export function webSocketConnection(socket: WebSocket, tcp: Socket, remote: stri
 
   return {
     remote,
-    send(frame) {
+    send(frame, tail) {
       if (ends.closedWhy !== undefined) return;
       if (!corked) {
         corked = true;
         tcp.cork();
         setImmediate(uncork);
       }
-      socket.send(frame, binary, left);
+      if (tail) socket.send(frame, begins);
+      socket.send(tail ?? frame, binary, left);
     },
     buffered: () => (ends.closedWhy === undefined ? socket.bufferedAmount : 0),
     drained: (bytes) => ends.waitBelow(bytes, socket.bufferedAmount),

@@ -71,6 +71,10 @@ export interface EngineAdapter {
   readonly size: number;
   /** With `kv_export` only. */
   readonly kv?: KvAdapter;
+  /** Asks the engine for a token that nobody sees: what it says instead of one. Ends within a second, and never throws. */
+  probe(): Promise<Refusal | undefined>;
+  /** For trying out what follows: the engine answers this to everything new; undefined: it is itself again. Simulated engines only. */
+  pretend?(answer: Refusal | undefined): void;
   /** Ends everything. `audit` findings are thrown. */
   close(): void;
 }

@@ -3,8 +3,11 @@
 
 export interface Connection {
   readonly remote: string;
-  /** Frames arrive whole and in order. Dropped silently after close. The bytes must not change after the call. */
-  send(frame: Uint8Array): void;
+  /**
+   * Frames arrive whole and in order. Dropped silently after close. The bytes must not change after the call. With a `tail`
+   * the frame is both, one after the other: a large part of it need not be copied.
+   */
+  send(frame: Uint8Array, tail?: Uint8Array): void;
   /** Bytes accepted by `send` that have not left yet. */
   buffered(): number;
   /** Resolves when `buffered()` has fallen below `bytes`, or on close. */

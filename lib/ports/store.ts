@@ -40,6 +40,12 @@ export type ReserveResult =
   | { readonly ok: true; readonly state: LedgerState }
   | { readonly ok: false; readonly exceeded: 'requests' | 'tokens' | 'budget'; readonly retryAfterMs: number; readonly state: LedgerState };
 
+export interface LogEntry {
+  /** Of the list. */
+  readonly key: string;
+  readonly value: Uint8Array;
+}
+
 export interface Store {
   get(key: string): Promise<Uint8Array | undefined>;
   set(key: string, value: Uint8Array, options?: { ttlMs?: number }): Promise<void>;
@@ -65,8 +71,8 @@ export interface Store {
   giveBack(keyId: string, requestId: string): Promise<void>;
   ledger(keyId: string, limits: LedgerLimits): Promise<LedgerState>;
 
-  /** Appends to a list that keeps the newest `max` entries and disappears `ttlMs` after the last append. */
-  append(key: string, value: Uint8Array, options: { max: number; ttlMs: number }): Promise<void>;
+  /** Appends each entry to its list, all in one operation. A list keeps the newest `max` entries and disappears `ttlMs` after the last append. */
+  append(entries: readonly LogEntry[], options: { max: number; ttlMs: number }): Promise<void>;
   /** Oldest first. */
   readLog(key: string): Promise<Uint8Array[]>;
 

@@ -123,10 +123,12 @@ export function createMemoryStore(clock: Clock): MemoryStore {
     giveBack: (keyId, requestId) => atomically('giveBack', () => giveBack(ledgerOf(keyId), requestId, clock.now())),
     ledger: (keyId, limits) => atomically('ledger', () => ledgerState(ledgerOf(keyId), limits, clock.now())),
 
-    append: (key, value, options) =>
+    append: (added, options) =>
       atomically('append', () => {
-        const kept = [...(live(logs, key) ?? []), value.slice()].slice(-options.max);
-        logs.set(key, { value: kept, expiresAtMs: clock.now() + options.ttlMs });
+        for (const { key, value } of added) {
+          const kept = [...(live(logs, key) ?? []), value.slice()].slice(-options.max);
+          logs.set(key, { value: kept, expiresAtMs: clock.now() + options.ttlMs });
+        }
       }),
     readLog: (key) => atomically('readLog', () => (live(logs, key) ?? []).map((value) => value.slice())),
 

@@ -43,11 +43,14 @@ redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'value', ARGV[2])
 return 1
 `);
 
-/** Key: the log. Arguments: value, entries kept, ttl. */
-export const appendLog = script(`
-redis.call('RPUSH', KEYS[1], ARGV[1])
-redis.call('LTRIM', KEYS[1], -tonumber(ARGV[2]), -1)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+/** Keys: the log of each value. Arguments: entries kept, ttl, the values. */
+export const appendLogs = script(`
+local kept = -tonumber(ARGV[1])
+for index, key in ipairs(KEYS) do
+  redis.call('RPUSH', key, ARGV[index + 2])
+  redis.call('LTRIM', key, kept, -1)
+  redis.call('PEXPIRE', key, ARGV[2])
+end
 return 1
 `);
 

@@ -85,9 +85,17 @@ export function connectRedisStore(options: RedisOptions): Store {
       }),
     ledger: (keyId, limits) => operate('ledger', async (redis) => (await runLedger(redis, 'read', keyId, limits, [])).state),
 
-    append: (key, value, given) =>
+    append: (entries, given) =>
       operate('append', async (redis) => {
-        await runScript(redis, scripts.appendLog, [logKey(key)], [asBuffer(value), given.max, Math.max(1, Math.ceil(given.ttlMs))]);
+        if (entries.length === 0) return;
+        const values = entries.map(({ value }) => asBuffer(value));
+        const limits = [given.max, Math.max(1, Math.ceil(given.ttlMs))];
+        await runScript(
+          redis,
+          scripts.appendLogs,
+          entries.map(({ key }) => logKey(key)),
+          [...limits, ...values],
+        );
       }),
     readLog: (key) => operate('readLog', (redis) => redis.lrangeBuffer(logKey(key), 0, -1)),
 

@@ -153,6 +153,21 @@ export const metrics = {
   switchyard_engine_blocks_reserved: { type: 'gauge', help: 'KV blocks held for arriving sequences.', labels: ['pool', 'instance_id'] },
   switchyard_engine_steps_total: { type: 'counter', help: 'Engine steps.', labels: ['pool', 'instance_id'] },
   switchyard_engine_preemptions_total: { type: 'counter', help: 'Sequences preempted because KV ran out.', labels: ['pool', 'instance_id'] },
+  switchyard_engine_opens_total: {
+    type: 'counter',
+    help: 'Requests given to the engine, by what it said at once (taken, or the code of its refusal).',
+    labels: ['pool', 'instance_id', 'result'],
+  },
+  switchyard_engine_probes_total: {
+    type: 'counter',
+    help: 'Tokens asked of an engine that is set aside, by result (well, or the code of its answer).',
+    labels: ['pool', 'instance_id', 'result'],
+  },
+  switchyard_engine_set_aside: {
+    type: 'gauge',
+    help: '1 while the engine gets no requests because of what it answers.',
+    labels: ['pool', 'instance_id'],
+  },
   switchyard_engine_tokens_total: { type: 'counter', help: 'Tokens computed, by kind (prompt, output).', labels: ['pool', 'instance_id', 'kind'] },
 
   // Workflows and approvals (worker).

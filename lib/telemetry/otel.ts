@@ -1,20 +1,19 @@
-// Telemetry of a real process: OpenTelemetry spans (all kept in a ring; exported, where an exporter is chosen, if sampled or
+// Telemetry of a real process: spans (all kept in a ring; exported by OpenTelemetry, where an exporter is chosen, if sampled or
 // worth keeping), Prometheus metrics, logs.
-import * as api from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
-import { BatchSpanProcessor, type ReadableSpan, type SpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
+import { BatchSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace';
 import type { Clock } from '../ports/clock.ts';
-import type { Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
+import type { Span, SpanOptions, Telemetry } from '../ports/telemetry.ts';
+import { ExportedSpan, type ExportSource } from './exported-span.ts';
 import { createExporter, type ExporterName } from './exporters.ts';
 import { createKeptTraces, type KeptTraces } from './kept-traces.ts';
 import { createLogger, type LogLevel } from './logger.ts';
-import { asSampled, isSampled, OtelSpan, spanKinds, toHrTime, toSpanContext, toSpanRecord, toTraceContext } from './otel-span.ts';
 import { createMetrics, type Metrics } from './prometheus.ts';
+import { RecordedSpan, type SpanKeeper, toSpanRecord } from './recorded-span.ts';
 import { runInSpan } from './run-in-span.ts';
 import { createSampler, type SamplerName } from './sampler.ts';
 import { createSpanRing, type SpanSource } from './span-ring.ts';
+import { activePlace, newSpanId, newTraceId, placeOf, TracePlace } from './trace-place.ts';
 
 export interface OtelTelemetryOptions {
   readonly service: string;
@@ -48,8 +47,6 @@ export interface OtelTelemetry extends Telemetry {
 
 export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetry {
   const { service, id, pid, version, clock } = options;
-  installGlobals();
-  const now = () => toHrTime(clock.now());
   const metrics = options.metrics ?? createMetrics();
   metrics.gauge('target_info').set(1, { service_name: `switchyard-${service}`, service_instance_id: id, service_version: version });
   const log = createLogger({
@@ -58,45 +55,26 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     pid,
     level: options.logLevel ?? 'info',
     format: options.logFormat ?? 'json',
-    active: activeContext,
+    active: () => activePlace.getStore(),
     ...(options.writeLog ? { write: options.writeLog } : {}),
   });
   const stopping = new AbortController();
-  const ring = createSpanRing<ReadableSpan>((span) => toSpanRecord(span, service, id));
-  let kept: KeptTraces | undefined;
-  const provider = options.tracingOff ? undefined : createProvider();
-  const tracer = provider?.getTracer('switchyard', version) ?? api.trace.getTracer('switchyard');
+  const ring = createSpanRing<RecordedSpan>((span) => toSpanRecord(span, service, id));
+  const exporting = options.tracingOff || (options.exporter ?? 'none') === 'none' ? undefined : startExporting();
+  const kept =
+    exporting && createKeptTraces({ clock, take: ring.take, send: exporting.send, counter: metrics.counter('switchyard_traces_kept_total') });
+  const sample = options.tracingOff ? () => 'off' as const : createSampler(options.sampler ?? 'parentbased_traceidratio', options.sampleRatio ?? 1);
 
-  function createProvider(): TracerProvider {
-    const exporterName = options.exporter ?? 'none';
-    let exportSpan: ((span: ReadableSpan) => void) | undefined;
-    const keepInRing: SpanProcessor = {
-      onStart() {},
-      onEnd(span) {
-        const { traceId } = span.spanContext();
-        const requestId = span.attributes['switchyard.request.id'];
-        const keepNow = !isSampled(span) && kept?.has(traceId) === true;
-        ring.add(span, traceId, typeof requestId === 'string' ? requestId : undefined, keepNow || isSampled(span));
-        if (keepNow) exportSpan?.(span);
-      },
-      forceFlush: async () => {},
-      shutdown: async () => {},
-    };
-    const processors = [keepInRing];
-    if (exporterName !== 'none') {
-      const exporter = createExporter(exporterName, {
-        clock,
-        log,
-        dropped: metrics.counter('switchyard_spans_dropped_total'),
-        stopping: stopping.signal,
-      });
-      // A full queue (a slow backend under load) drops new spans; serving goes on.
-      const batches = new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 30_000 });
-      processors.push(batches);
-      exportSpan = (span) => batches.onEnd(asSampled(span));
-      kept = createKeptTraces({ clock, take: ring.take, send: exportSpan, counter: metrics.counter('switchyard_traces_kept_total') });
-    }
-    return new TracerProvider({
+  function startExporting(): { send: (span: RecordedSpan) => void; shutdown: () => Promise<void> } {
+    const exporter = createExporter(options.exporter as Exclude<ExporterName, 'none'>, {
+      clock,
+      log,
+      dropped: metrics.counter('switchyard_spans_dropped_total'),
+      stopping: stopping.signal,
+    });
+    // A full queue (a slow backend under load) drops new spans; serving goes on.
+    const batches = new BatchSpanProcessor({ exporter, maxQueueSize: 8192, scheduledDelayMillis: 1000, exportTimeoutMillis: 30_000 });
+    const source: ExportSource = {
       // OTEL_RESOURCE_ATTRIBUTES first: what a process is called is not up to its environment.
       resource: detectResources({ detectors: [envDetector] }).merge(
         resourceFromAttributes({
@@ -106,31 +84,33 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
           'process.pid': pid,
         }),
       ),
-      sampler: createSampler(options.sampler ?? 'parentbased_traceidratio', options.sampleRatio ?? 1),
-      spanProcessors: processors,
-    });
+      instrumentationScope: { name: 'switchyard', version },
+    };
+    return { send: (span) => batches.onEnd(new ExportedSpan(span, source) as ReadableSpan), shutdown: () => batches.shutdown() };
   }
 
-  function start(name: string, spanOptions: SpanOptions = {}): OtelSpan {
-    const parent = spanOptions.parent === undefined ? api.context.active() : contextOf(spanOptions.parent);
-    const inner = tracer.startSpan(
-      name,
-      {
-        startTime: now(),
-        kind: spanKinds[spanOptions.kind ?? 'internal'],
-        links: (spanOptions.links ?? []).flatMap((link) => {
-          const context = toSpanContext(link);
-          return context ? [{ context }] : [];
-        }),
-      },
-      parent,
-    );
-    const span = new OtelSpan(inner, now, kept?.keep);
-    if (spanOptions.attributes) span.set(spanOptions.attributes);
-    return span;
+  const keeper: SpanKeeper = {
+    now: () => clock.now(),
+    keep: kept?.keep,
+    ended(span) {
+      const requestId = span.attributes['switchyard.request.id'];
+      const sends = exporting !== undefined && (span.context.sampled || kept?.has(span.traceId) === true);
+      ring.add(span, span.traceId, typeof requestId === 'string' ? requestId : undefined, sends);
+      if (sends) exporting.send(span);
+    },
+  };
+
+  function start(name: string, spanOptions: SpanOptions = {}): RecordedSpan {
+    const parent = spanOptions.parent === undefined ? activePlace.getStore() : placeOf(spanOptions.parent);
+    const traceId = parent?.traceId ?? newTraceId();
+    const sampling = sample(traceId, parent);
+    const recording = sampling !== 'off';
+    // What records nothing passes on what it was given.
+    const own = !recording && parent ? parent : new TracePlace(traceId, newSpanId(), sampling === 'sampled');
+    return new RecordedSpan(name, { own, parent, recording }, spanOptions, keeper);
   }
 
-  const within = <R>(span: Span, body: () => R): R => api.context.with(api.trace.setSpan(api.context.active(), (span as OtelSpan).inner), body);
+  const within = <R>(span: Span, body: () => R): R => activePlace.run((span as RecordedSpan).context, body);
 
   return {
     log,
@@ -138,8 +118,8 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     kept,
     start,
     span: (name, spanOptions, run) => runInSpan(start(name, spanOptions), within, run),
-    within: (context, run) => api.context.with(contextOf(context), run),
-    active: activeContext,
+    within: (context, run) => activePlace.run(placeOf(context), run),
+    active: () => activePlace.getStore(),
     counter: metrics.counter,
     gauge: metrics.gauge,
     histogram: metrics.histogram,
@@ -147,27 +127,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     async shutdown() {
       stopping.abort();
       kept?.flush();
-      await provider?.shutdown().catch((thrown: unknown) => log.warn('spans were not sent at the end', { error: thrown }));
+      await exporting?.shutdown().catch((thrown: unknown) => log.warn('spans were not sent at the end', { error: thrown }));
     },
   };
-}
-
-function activeContext(): TraceContext | undefined {
-  const span = api.trace.getActiveSpan();
-  return span ? toTraceContext(span.spanContext()) : undefined;
-}
-
-function contextOf(context: TraceContext | undefined): api.Context {
-  const parent = toSpanContext(context);
-  return parent ? api.trace.setSpanContext(api.ROOT_CONTEXT, parent) : api.ROOT_CONTEXT;
-}
-
-let installed = false;
-
-/** The SDK sets neither the context manager nor the propagator. Once per process; each service has its own provider. */
-function installGlobals(): void {
-  if (installed) return;
-  installed = true;
-  api.context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  api.propagation.setGlobalPropagator(new W3CTraceContextPropagator());
 }

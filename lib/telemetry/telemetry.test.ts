@@ -36,14 +36,14 @@ describe.each(both)('telemetry: %s', (_name, make) => {
     let traceId = '';
     await telemetry.span('route', {}, async (outer) => {
       traceId = outer.traceId;
-      expect(telemetry.active()).toEqual(outer.context);
+      expect(telemetry.active()?.traceparent).toBe(outer.context.traceparent);
       await Promise.resolve();
       telemetry.span('route.pick', { attributes: { 'switchyard.candidates': 3, 'switchyard.reason': undefined } }, (inner) => {
         expect(inner.traceId).toBe(outer.traceId);
         inner.event('picked');
         inner.event('finish', { 'switchyard.reason': 'moved' });
       });
-      expect(telemetry.active()).toEqual(outer.context);
+      expect(telemetry.active()?.traceparent).toBe(outer.context.traceparent);
     });
     expect(telemetry.active()).toBeUndefined();
     const spans = find(telemetry, traceId);
@@ -177,7 +177,7 @@ describe('otel telemetry', () => {
   test('with tracing off the context still passes through', () => {
     const telemetry = otel({ tracingOff: true });
     const traceparent = `00-${'c'.repeat(32)}-${'d'.repeat(16)}-01`;
-    telemetry.within({ traceparent }, () => expect(telemetry.active()).toEqual({ traceparent }));
+    telemetry.within({ traceparent }, () => expect(telemetry.active()?.traceparent).toBe(traceparent));
     const span = telemetry.start('x', { parent: { traceparent } });
     expect(span.traceId).toBe('c'.repeat(32));
     span.end();

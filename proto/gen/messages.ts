@@ -111,6 +111,14 @@ export interface Booking {
 }
 export const Booking: Codec<Booking> = codec('Booking', switchyard.routing.v1.Booking);
 
+/** switchyard.routing.v1.Bookings */
+export interface Bookings {
+  meta?: Meta | null;
+  routerId: string;
+  bookings: readonly Booking[];
+}
+export const Bookings: Codec<Bookings> = codec('Bookings', switchyard.routing.v1.Bookings);
+
 /** switchyard.engine.v1.CancelStream */
 export interface CancelStream {
   stream: number;
@@ -383,6 +391,7 @@ export interface InstanceStatus {
   profile: string;
   kvBytesPerToken: number;
   maxContextTokens: number;
+  setAside: string;
 }
 export const InstanceStatus: Codec<InstanceStatus> = codec('InstanceStatus', switchyard.fleet.v1.InstanceStatus);
 
@@ -709,7 +718,6 @@ export const ReleaseCommand: Codec<ReleaseCommand> = codec('ReleaseCommand', swi
 
 /** switchyard.request.v1.RequestDone */
 export interface RequestDone {
-  meta?: Meta | null;
   requestId: string;
   pool: string;
   model: string;
@@ -775,6 +783,13 @@ export interface RequestRow {
   code: string;
 }
 export const RequestRow: Codec<RequestRow> = codec('RequestRow', switchyard.operations.v1.RequestRow);
+
+/** switchyard.request.v1.RequestsDone */
+export interface RequestsDone {
+  meta?: Meta | null;
+  ended: readonly RequestDone[];
+}
+export const RequestsDone: Codec<RequestsDone> = codec('RequestsDone', switchyard.request.v1.RequestsDone);
 
 /** switchyard.operations.v1.RequestsQuery */
 export interface RequestsQuery {

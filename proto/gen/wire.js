@@ -6976,6 +6976,7 @@ export const switchyard = $root.switchyard = (() => {
                 InstanceStatus.prototype.profile = "";
                 InstanceStatus.prototype.kvBytesPerToken = 0;
                 InstanceStatus.prototype.maxContextTokens = 0;
+                InstanceStatus.prototype.setAside = "";
 
                 InstanceStatus.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -7054,6 +7055,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(264).uint32(message.kvBytesPerToken);
                     if (message.maxContextTokens != null && $Object.hasOwnProperty.call(message, "maxContextTokens") && message.maxContextTokens !== 0)
                         writer.uint32(272).uint32(message.maxContextTokens);
+                    if (message.setAside != null && $Object.hasOwnProperty.call(message, "setAside") && message.setAside !== "")
+                        writer.uint32(282).string(message.setAside);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -7385,6 +7388,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.maxContextTokens;
                                 continue;
                             }
+                        case 35: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.setAside = value;
+                                else
+                                    delete message.setAside;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -7529,6 +7541,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.maxContextTokens != null)
                         if ($Number(object.maxContextTokens) !== 0)
                             message.maxContextTokens = object.maxContextTokens >>> 0;
+                    if (object.setAside != null)
+                        if (typeof object.setAside !== "string" || object.setAside.length)
+                            message.setAside = $String(object.setAside);
                     return message;
                 };
 
@@ -7577,6 +7592,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.profile = "";
                         object.kvBytesPerToken = 0;
                         object.maxContextTokens = 0;
+                        object.setAside = "";
                     }
                     if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
                         object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
@@ -7652,6 +7668,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.kvBytesPerToken = message.kvBytesPerToken;
                     if (message.maxContextTokens != null && $Object.hasOwnProperty.call(message, "maxContextTokens"))
                         object.maxContextTokens = message.maxContextTokens;
+                    if (message.setAside != null && $Object.hasOwnProperty.call(message, "setAside"))
+                        object.setAside = message.setAside;
                     return object;
                 };
 
@@ -16599,6 +16617,152 @@ export const switchyard = $root.switchyard = (() => {
                 return QueuedClass;
             })();
 
+            v1.RequestsDone = (function() {
+
+                const RequestsDone = function (properties) {
+                    this.ended = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                RequestsDone.prototype.meta = null;
+                RequestsDone.prototype.ended = $util.emptyArray;
+
+                RequestsDone.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.ended != null && message.ended.length)
+                        for (let i = 0; i < message.ended.length; ++i)
+                            $root.switchyard.request.v1.RequestDone.encode(message.ended[i], writer.uint32(18).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                RequestsDone.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.request.v1.RequestsDone();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.ended && message.ended.length))
+                                    message.ended = [];
+                                message.ended.push($root.switchyard.request.v1.RequestDone.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                RequestsDone.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.request.v1.RequestsDone)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.request.v1.RequestsDone: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.request.v1.RequestsDone();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.request.v1.RequestsDone.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.ended) {
+                        if (!$Array.isArray(object.ended))
+                            throw $TypeError(".switchyard.request.v1.RequestsDone.ended: array expected");
+                        message.ended = $Array(object.ended.length);
+                        for (let i = 0; i < object.ended.length; ++i) {
+                            if (!$util.isObject(object.ended[i]))
+                                throw $TypeError(".switchyard.request.v1.RequestsDone.ended: object expected");
+                            message.ended[i] = $root.switchyard.request.v1.RequestDone.fromObject(object.ended[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                RequestsDone.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.ended = [];
+                    if (options.defaults)
+                        object.meta = null;
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.ended && message.ended.length) {
+                        object.ended = $Array(message.ended.length);
+                        for (let j = 0; j < message.ended.length; ++j)
+                            object.ended[j] = $root.switchyard.request.v1.RequestDone.toObject(message.ended[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                RequestsDone.prototype.toJSON = function() {
+                    return RequestsDone.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return RequestsDone;
+            })();
+
             v1.RequestDone = (function() {
 
                 const RequestDone = function (properties) {
@@ -16608,7 +16772,6 @@ export const switchyard = $root.switchyard = (() => {
                                 this[keys[i]] = properties[keys[i]];
                 };
 
-                RequestDone.prototype.meta = null;
                 RequestDone.prototype.requestId = "";
                 RequestDone.prototype.pool = "";
                 RequestDone.prototype.model = "";
@@ -16636,8 +16799,6 @@ export const switchyard = $root.switchyard = (() => {
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
-                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
-                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
                     if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId") && message.requestId !== "")
                         writer.uint32(18).string(message.requestId);
                     if (message.pool != null && $Object.hasOwnProperty.call(message, "pool") && message.pool !== "")
@@ -16709,12 +16870,6 @@ export const switchyard = $root.switchyard = (() => {
                         }
                         let wireType = tag & 7;
                         switch (tag >>>= 3) {
-                        case 1: {
-                                if (wireType !== 2)
-                                    break;
-                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
-                                continue;
-                            }
                         case 2: {
                                 if (wireType !== 2)
                                     break;
@@ -16913,11 +17068,6 @@ export const switchyard = $root.switchyard = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let message = new $root.switchyard.request.v1.RequestDone();
-                    if (object.meta != null) {
-                        if (!$util.isObject(object.meta))
-                            throw $TypeError(".switchyard.request.v1.RequestDone.meta: object expected");
-                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
-                    }
                     if (object.requestId != null)
                         if (typeof object.requestId !== "string" || object.requestId.length)
                             message.requestId = $String(object.requestId);
@@ -16987,7 +17137,6 @@ export const switchyard = $root.switchyard = (() => {
                         throw $Error("max depth exceeded");
                     let object = {};
                     if (options.defaults) {
-                        object.meta = null;
                         object.requestId = "";
                         object.pool = "";
                         object.model = "";
@@ -17008,8 +17157,6 @@ export const switchyard = $root.switchyard = (() => {
                         object.gatewayId = "";
                         object.traceId = "";
                     }
-                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
-                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
                     if (message.requestId != null && $Object.hasOwnProperty.call(message, "requestId"))
                         object.requestId = message.requestId;
                     if (message.pool != null && $Object.hasOwnProperty.call(message, "pool"))
@@ -17551,6 +17698,171 @@ export const switchyard = $root.switchyard = (() => {
                 };
 
                 return RouteReply;
+            })();
+
+            v1.Bookings = (function() {
+
+                const Bookings = function (properties) {
+                    this.bookings = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                Bookings.prototype.meta = null;
+                Bookings.prototype.routerId = "";
+                Bookings.prototype.bookings = $util.emptyArray;
+
+                Bookings.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        $root.switchyard.common.v1.Meta.encode(message.meta, writer.uint32(10).fork(), _depth + 1).ldelim();
+                    if (message.routerId != null && $Object.hasOwnProperty.call(message, "routerId") && message.routerId !== "")
+                        writer.uint32(18).string(message.routerId);
+                    if (message.bookings != null && message.bookings.length)
+                        for (let i = 0; i < message.bookings.length; ++i)
+                            $root.switchyard.routing.v1.Booking.encode(message.bookings[i], writer.uint32(122).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                Bookings.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.switchyard.routing.v1.Bookings();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.meta = $root.switchyard.common.v1.Meta.decode(reader, reader.size(), $undefined, _depth + 1, message.meta);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.routerId = value;
+                                else
+                                    delete message.routerId;
+                                continue;
+                            }
+                        case 15: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.bookings && message.bookings.length))
+                                    message.bookings = [];
+                                message.bookings.push($root.switchyard.routing.v1.Booking.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                Bookings.fromObject = function (object, _depth) {
+                    if (object instanceof $root.switchyard.routing.v1.Bookings)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".switchyard.routing.v1.Bookings: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.switchyard.routing.v1.Bookings();
+                    if (object.meta != null) {
+                        if (!$util.isObject(object.meta))
+                            throw $TypeError(".switchyard.routing.v1.Bookings.meta: object expected");
+                        message.meta = $root.switchyard.common.v1.Meta.fromObject(object.meta, _depth + 1);
+                    }
+                    if (object.routerId != null)
+                        if (typeof object.routerId !== "string" || object.routerId.length)
+                            message.routerId = $String(object.routerId);
+                    if (object.bookings) {
+                        if (!$Array.isArray(object.bookings))
+                            throw $TypeError(".switchyard.routing.v1.Bookings.bookings: array expected");
+                        message.bookings = $Array(object.bookings.length);
+                        for (let i = 0; i < object.bookings.length; ++i) {
+                            if (!$util.isObject(object.bookings[i]))
+                                throw $TypeError(".switchyard.routing.v1.Bookings.bookings: object expected");
+                            message.bookings[i] = $root.switchyard.routing.v1.Booking.fromObject(object.bookings[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                Bookings.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.bookings = [];
+                    if (options.defaults) {
+                        object.meta = null;
+                        object.routerId = "";
+                    }
+                    if (message.meta != null && $Object.hasOwnProperty.call(message, "meta"))
+                        object.meta = $root.switchyard.common.v1.Meta.toObject(message.meta, options, _depth + 1);
+                    if (message.routerId != null && $Object.hasOwnProperty.call(message, "routerId"))
+                        object.routerId = message.routerId;
+                    if (message.bookings && message.bookings.length) {
+                        object.bookings = $Array(message.bookings.length);
+                        for (let j = 0; j < message.bookings.length; ++j)
+                            object.bookings[j] = $root.switchyard.routing.v1.Booking.toObject(message.bookings[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                Bookings.prototype.toJSON = function() {
+                    return Bookings.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                return Bookings;
             })();
 
             v1.Booking = (function() {

@@ -10,7 +10,7 @@ import { dispatch, routed, routeFailed } from './dispatching.ts';
 import { gainQueue, loseQueue, ownedElsewhere } from './owning.ts';
 import type { PoolEffect, PoolMessage, PoolState, Turn } from './pool-state.ts';
 import { tellStatus } from './telling.ts';
-import { nextWakeMs, passTime } from './waking.ts';
+import { nextWakeMs, noteWellness, passTime } from './waking.ts';
 
 export function queueActor(config: AdmissionConfig): Actor<PoolState, PoolMessage, PoolEffect> {
   return {
@@ -41,6 +41,7 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     ownerEpoch: undefined,
     fleet: new FleetLoad(),
     capacity: undefined,
+    unwell: undefined,
     queue: new AdmissionQueue(queueLimits(config)),
     entries: new Map(),
     assigned: new Set(),
@@ -84,10 +85,12 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       break;
     case 'fleet':
       state.fleet.takeChange(message.change, nowMs);
+      noteWellness(state, nowMs);
       state.queue.allReady();
       break;
     case 'booked':
-      state.fleet.account.book(message.booking);
+      for (const { requestId, instanceId, epoch, blocks } of message.bookings)
+        state.fleet.account.book({ requestId, instanceId, epoch, blocks, computeTokens: 0, atMs: nowMs });
       break;
     case 'gained':
       gainQueue(turn, message.epoch);

@@ -30,6 +30,12 @@ export const admissionSchema = z.strictObject({
   regatherMs: z.int().min(0).max(10_000).default(200).describe('a new owner lets queued requests come back for this long before it dispatches, ms'),
   statusMs: z.int().min(10).max(10_000).default(250).describe('what waits is looked at this often, and told when it has changed, ms'),
   heartbeatMs: z.int().min(100).max(60_000).default(1_000).describe('what waits is told this often in any case, ms'),
+  unwellMs: z
+    .int()
+    .min(0)
+    .max(600_000)
+    .default(1_000)
+    .describe('after all engines of a pool have failed for this long, requests are refused at once, ms'),
   lapseMs: z.int().min(1_500).max(600_000).default(5_000).describe('a request that nobody asks about any more is dropped after this long, ms'),
   assignedMs: z.int().min(2_000).max(600_000).default(15_000).describe('an assignment can be asked for again for this long, ms'),
   endedMs: z.int().min(1_000).max(600_000).default(10_000).describe('late repeats about requests that were refused or left are answered alike, ms'),

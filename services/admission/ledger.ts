@@ -20,7 +20,7 @@ export interface Ledger {
   /** Best effort: the reservation runs out by itself. What the request uses after all is charged when it is settled. */
   refund(request: RequestInfo): Promise<void>;
   /** @throws SwitchyardError `store_unavailable`: the event is delivered again */
-  settle(done: RequestDone): Promise<void>;
+  settle(ended: readonly RequestDone[]): Promise<void>;
 }
 
 export function createLedger(options: { config: AdmissionConfig; store: Store; telemetry: Telemetry; keyLimits: KeyLimitsReader }): Ledger {
@@ -55,9 +55,12 @@ export function createLedger(options: { config: AdmissionConfig; store: Store; t
         telemetry.log.warn('reservation not given back', { request: requestId, error: String(thrown) });
       }
     },
-    async settle(done) {
-      if (done.keyId === '') return;
-      await store.settle(done.keyId, done.requestId, actualUse(done, priceOf(done.pool)));
+    async settle(ended) {
+      await Promise.all(
+        ended.map(async (done) => {
+          if (done.keyId !== '') await store.settle(done.keyId, done.requestId, actualUse(done, priceOf(done.pool)));
+        }),
+      );
     },
   };
 }

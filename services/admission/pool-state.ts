@@ -4,12 +4,22 @@
 import type { PoolCapacity } from '../../core/admission/capacity.ts';
 import type { DrainRate } from '../../core/admission/drain-rate.ts';
 import type { AdmissionQueue } from '../../core/admission/queue.ts';
+import type { EngineFault } from '../../core/engine/engine-health.ts';
 import type { Code } from '../../core/errors/codes.ts';
-import type { InFlightBooking } from '../../core/routing/account.ts';
 import type { FleetLoad } from '../../core/routing/fleet-load.ts';
 import type { PoolTable } from '../../core/routing/fleet-table.ts';
 import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
-import type { AdmitReply, Assignment, LimitState, QueuedClass, QueueStatus, Refusal, RequestInfo, RouteResult } from '../../proto/gen/messages.ts';
+import type {
+  AdmitReply,
+  Assignment,
+  Booking,
+  LimitState,
+  QueuedClass,
+  QueueStatus,
+  Refusal,
+  RequestInfo,
+  RouteResult,
+} from '../../proto/gen/messages.ts';
 import type { AdmissionConfig } from './config.ts';
 
 export interface Entry {
@@ -34,6 +44,8 @@ export interface PoolState {
   readonly fleet: FleetLoad;
   /** As worked out last: it costs a walk over all instances, and most messages change nothing in it. */
   capacity: { readonly of: PoolTable; readonly version: number; readonly value: PoolCapacity } | undefined;
+  /** Engines of all live instances answer with a fault. */
+  unwell: { readonly code: EngineFault; readonly sinceMs: number } | undefined;
   readonly queue: AdmissionQueue;
   /** By request id: those that wait, at most `maxQueued` and those the ledger is asked about, and those assigned. */
   readonly entries: Map<string, Entry>;
@@ -65,8 +77,8 @@ export type PoolMessage =
   | { readonly type: 'configure'; readonly config: AdmissionConfig }
   /** The pool's part of the fleet. */
   | { readonly type: 'fleet'; readonly change: FleetChange }
-  /** A router has placed a request, for whichever owner. */
-  | { readonly type: 'booked'; readonly booking: InFlightBooking }
+  /** A router has placed requests, for whichever owner. */
+  | { readonly type: 'booked'; readonly bookings: readonly Booking[] }
   | { readonly type: 'ask'; readonly ask: number; readonly request: RequestInfo; readonly answerByMs: number }
   | {
       readonly type: 'reserved';

@@ -225,6 +225,49 @@ test('a changed queue limit is taken while running', async () => {
   expect(endings.map(({ outcome }) => outcome)).toEqual(['done', 'done', 'done', 'refused']);
 });
 
+describe('a pool whose engines all turn requests away', () => {
+  const fail = (...codes: readonly string[]) => {
+    for (const [index, code] of codes.entries()) fleet.setAside.set(['a', 'b'][index]!, code);
+    fleet.publish();
+  };
+
+  test.each([
+    [['engine_overloaded', 'engine_overloaded'], 'engine_overloaded'],
+    [['engine_overloaded', 'engine_unavailable'], 'engine_unavailable'],
+  ])('with %s: whoever waits is told %s and when to come back, after a second; who comes then, at once', async (codes, code) => {
+    const { gateway } = await startAll();
+    fail(...codes);
+    await fleet.world.clock.advance(100);
+    const t0 = fleet.world.clock.now();
+    expect(await endingsOf([gateway.submit('r1')])).toEqual([{ outcome: 'refused', code, retryAfterMs: 1_000 }]);
+    expect(fleet.world.clock.now() - t0).toBeGreaterThan(800);
+    const t1 = fleet.world.clock.now();
+    expect(await endingsOf([gateway.submit('r2')])).toEqual([{ outcome: 'refused', code, retryAfterMs: 1_000 }]);
+    expect(fleet.world.clock.now() - t1).toBeLessThan(250);
+    expect(started()).toEqual([]);
+  });
+
+  test('for less than a second: nobody notices but by waiting', async () => {
+    const { gateway } = await startAll();
+    fail('engine_error', 'engine_error');
+    await fleet.world.clock.advance(100);
+    const waiting = [gateway.submit('r1'), gateway.submit('r2')];
+    await fleet.world.clock.advance(600);
+    fail('', 'engine_error');
+    expect(await endingsOf(waiting)).toEqual([{ outcome: 'done' }, { outcome: 'done' }]);
+  });
+
+  test('lets those wait that have given tokens', async () => {
+    const { gateway } = await startAll();
+    fail('engine_error', 'engine_error');
+    const waiting = gateway.submit('r1', { epoch: 1, generatedTokens: 5 });
+    await fleet.world.clock.advance(5_000);
+    expect(gateway.endings.size).toBe(0);
+    fail('', '');
+    expect(await endingsOf([waiting])).toEqual([{ outcome: 'done' }]);
+  });
+});
+
 describe('a client that leaves', () => {
   test('is out of the queue at once', async () => {
     const { gateway } = await startAll();

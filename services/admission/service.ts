@@ -5,7 +5,7 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { changeOfPool, changeOfView, type FleetChange } from '../../core/tracking/fleet-replica.ts';
 import { hostActors } from '../../lib/actor/host.ts';
 import { keepOwning, leaseOwner, type Ownership } from '../../lib/actor/ownership.ts';
-import { admit, booked, leaveQueue, queueOwnerChanged, requestDone } from '../../lib/contracts.ts';
+import { admit, booked, leaveQueue, queueOwnerChanged, requestsDone } from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { MessageContext, Subscription } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -146,14 +146,16 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   const watch = watchFleet({ ...ports, changed: fleetTold });
   const subscriptions = [
     bus.subscribe(leaveQueue, ['*'], ({ pool, requestId }) => forPool(pool, { type: 'leave', requestId })),
-    bus.subscribe(requestDone, ['*'], ({ pool, requestId }) => forPool(pool, { type: 'done', requestId })),
+    bus.subscribe(requestsDone, ['*'], ({ ended }) => {
+      for (const { pool, requestId } of ended) forPool(pool, { type: 'done', requestId });
+    }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => forPool(pool, { type: 'owner', epoch })),
-    bus.subscribe(booked, [], ({ pool, requestId, instanceId, epoch, blocks }) =>
-      forPool(pool, { type: 'booked', booking: { requestId, instanceId, epoch, blocks, computeTokens: 0, atMs: clock.now() } }),
-    ),
+    bus.subscribe(booked, [], ({ bookings }) => {
+      for (const [pool, ofPool] of Map.groupBy(bookings, (booking) => booking.pool)) forPool(pool, { type: 'booked', bookings: ofPool });
+    }),
   ];
-  subscriptions.push(await bus.consume(requestDone, ledgerConsumer, (event) => ledger.settle(event)));
-  const settlingAgain = settleAgain({ bus, store, clock, telemetry, settle: (ended) => ledger.settle(ended) });
+  subscriptions.push(await bus.consume(requestsDone, ledgerConsumer, ({ ended }) => ledger.settle(ended)));
+  const settlingAgain = settleAgain({ bus, store, clock, telemetry, settle: ledger.settle });
   const ownerships: Ownership[] = pools.map((pool) =>
     keepOwning({
       name: `queue/${pool}`,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { keptAfterMs } from '../../core/admission/repeat-from.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { requestDone } from '../../lib/contracts.ts';
+import { requestsDone } from '../../lib/contracts.ts';
 import { createMemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { MemoryStore } from '../../lib/store/memory-store.ts';
 import type { RequestDone } from '../../proto/gen/messages.ts';
@@ -19,14 +19,14 @@ function aWorld() {
   const begin = () =>
     settleAgain({
       ...mine,
-      settle: async ({ requestId }) => {
+      settle: async (ended) => {
         if (failing || !store.connected()) throw new SwitchyardError('store_unavailable', 'away');
-        settled.push(requestId);
+        settled.push(...ended.map(({ requestId }) => requestId));
       },
     });
   const end = async (requestId: string) => {
     const done = { requestId, pool: 'chat', keyId: 'k' } as RequestDone;
-    const recording = mine.bus.record(requestDone, ['chat'], { ...emptyEnd, ...done }, { id: requestId });
+    const recording = mine.bus.record(requestsDone, ['chat'], { ended: [{ ...emptyEnd, ...done }] }, { id: requestId });
     await clock.advance(1);
     await recording;
   };
@@ -40,7 +40,7 @@ function aWorld() {
   return { clock, store, begin, end, lose, take, fail: (on: boolean) => (failing = on) };
 }
 
-const emptyEnd: Omit<RequestDone, 'meta'> = {
+const emptyEnd: RequestDone = {
   ...{ requestId: '', pool: '', model: 'm', keyId: '', instanceId: '', epoch: 0, outcome: 'completed', code: '', promptTokens: 1 },
   ...{ cachedTokens: 0, outputTokens: 1, arrivalMs: 0, firstTokenMs: 0, endMs: 0, migrations: 0, failovers: 0 },
   ...{ sloClass: 'standard', gatewayId: 'g', traceId: '' },

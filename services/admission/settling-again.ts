@@ -3,14 +3,14 @@
 // charged again. Costs nothing while the store stays. docs/decisions/0021-what-redis-confirms.md.
 import { oldestRepeatMs, type Repeat, repeatAfter } from '../../core/admission/repeat-from.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { requestDone } from '../../lib/contracts.ts';
+import { requestsDone } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { type Clock, sleep } from '../../lib/ports/clock.ts';
 import type { Store } from '../../lib/ports/store.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import type { RequestDone } from '../../proto/gen/messages.ts';
 
-/** Messages of the record that are looked at each time. What more requests ended in is settled only by what the store has kept. */
+/** Messages of the record that are looked at each time. What ended in more of them is settled only by what the store has kept. */
 const maxRepeated = 10_000;
 const atOnce = 32;
 const retryMs = 1_000;
@@ -25,7 +25,7 @@ export interface SettlingAgainOptions {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   /** Idempotent. @throws SwitchyardError while the store is away */
-  readonly settle: (ended: RequestDone) => Promise<void>;
+  readonly settle: (ended: readonly RequestDone[]) => Promise<void>;
 }
 
 export function settleAgain({ bus, store, clock, telemetry, settle }: SettlingAgainOptions): SettlingAgain {
@@ -39,15 +39,15 @@ export function settleAgain({ bus, store, clock, telemetry, settle }: SettlingAg
 
   async function recordedEnds(): Promise<RequestDone[]> {
     const oldestMs = clock.now() - oldestRepeatMs;
-    const latest = newest ? (await bus.recorded(requestDone, maxRepeated)).filter(({ meta }) => (meta?.sentAtMs ?? 0) > oldestMs) : [];
-    const since = Number.isFinite(fromMs) ? await bus.recorded(requestDone, maxRepeated, { sinceMs: Math.max(fromMs, oldestMs) }) : [];
-    return [...latest, ...since];
+    const latest = newest ? (await bus.recorded(requestsDone, maxRepeated)).filter(({ meta }) => (meta?.sentAtMs ?? 0) > oldestMs) : [];
+    const since = Number.isFinite(fromMs) ? await bus.recorded(requestsDone, maxRepeated, { sinceMs: Math.max(fromMs, oldestMs) }) : [];
+    return [...latest, ...since].flatMap(({ ended }) => ended);
   }
 
   async function repeat(): Promise<void> {
     const ended = await recordedEnds();
     for (let start = 0; start < ended.length && !stopping.signal.aborted; start += atOnce) {
-      await Promise.all(ended.slice(start, start + atOnce).map(settle));
+      await settle(ended.slice(start, start + atOnce));
     }
     telemetry.log.info('ended requests settled once more', { count: ended.length });
   }

@@ -1,5 +1,6 @@
 // What time does to the queue: questions are answered, deadlines pass, forgotten requests lapse.
 import { retryAfterMs } from '../../core/admission/drain-rate.ts';
+import { asideRetryMs } from '../../core/engine/engine-health.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { answerQueued, refuse, waited } from './entries.ts';
 import type { Entry, PoolState, Turn } from './pool-state.ts';
@@ -19,6 +20,7 @@ export function passTime(turn: Turn): void {
   for (const { requestId } of state.queue.expired(nowMs)) {
     refuse(turn, requestId, refusal('queue_timeout', 'no room within the queue deadline', retryAfterMs(state.drainRate, state.queue.size, nowMs)));
   }
+  refuseWhileUnwell(turn);
   for (const [requestId, entry] of state.entries) {
     const silentMs = nowMs - entry.askedAtMs;
     if (entry.phase === 'assigned') {
@@ -33,6 +35,26 @@ export function passTime(turn: Turn): void {
   for (const [requestId, { atMs }] of state.ended) {
     if (nowMs - atMs < state.config.endedMs) break;
     state.ended.delete(requestId);
+  }
+}
+
+/** Called with every change of the fleet. */
+export function noteWellness(state: PoolState, nowMs: number): void {
+  const code = state.fleet.setAside(state.pool);
+  if (code === undefined) state.unwell = undefined;
+  else state.unwell = { code, sinceMs: state.unwell?.sinceMs ?? nowMs };
+}
+
+/**
+ * While every engine of the pool answers with a fault, clients are told to come back later. What takes no longer than
+ * `unwellMs` they do not notice, and what has given tokens goes on waiting: its client would lose them.
+ */
+function refuseWhileUnwell(turn: Turn): void {
+  const { unwell, config, pool, entries } = turn.state;
+  if (!unwell || turn.nowMs - unwell.sinceMs < config.unwellMs) return;
+  for (const [requestId, { phase, request }] of entries) {
+    if (phase !== 'queued' || request.generatedTokens > 0) continue;
+    refuse(turn, requestId, refusal(unwell.code, `every engine of pool ${pool} turns requests away`, asideRetryMs));
   }
 }
 

@@ -1,5 +1,15 @@
 // One actor per instance: which streams it serves for which link, under which epoch. It decides what a repeated, late or
 // outdated OpenStream means; the engine does the work. The step of an event that ends nothing changes no state.
+import {
+  asideRetryMs,
+  type EngineHealth,
+  probeAnswered,
+  probeAtMs,
+  probeBegan,
+  requestFailed,
+  requestWentWell,
+  wellEngine,
+} from '../../core/engine/engine-health.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
 import type { EngineEvent } from '../../lib/ports/engines.ts';
@@ -11,11 +21,14 @@ export interface OpenedStream {
   readonly link: number;
   /** The gateway's number, unique within the link. */
   readonly stream: number;
+  /** Index of the first token that this stream is to say. */
+  readonly firstIndex: number;
 }
 
 export interface InstanceState {
   readonly instanceId: string;
   readonly accepting: boolean;
+  readonly engine: EngineHealth;
   /** By request id. */
   readonly streams: ReadonlyMap<string, OpenedStream>;
   /** Newest epoch seen of each request, ended ones included; the oldest are forgotten. */
@@ -28,6 +41,8 @@ export type InstanceMessage =
   | { readonly type: 'link_closed'; readonly link: number }
   | { readonly type: 'events'; readonly events: readonly EngineEvent[] }
   | { readonly type: 'released'; readonly requestId: string; readonly epoch: number }
+  /** What the engine said to a probe; without an error it gave a token. */
+  | { readonly type: 'probed'; readonly error: Refusal | undefined }
   | { readonly type: 'stop_accepting' }
   | { readonly type: 'end_all'; readonly error: Refusal };
 
@@ -39,6 +54,9 @@ export type InstanceEffect =
   | { readonly type: 'engine_cancel'; readonly requestId: string; readonly epoch: number }
   | { readonly type: 'send'; readonly link: number; readonly events: readonly StreamEvent[] }
   | { readonly type: 'ended'; readonly requestId: string; readonly epoch: number; readonly why: EndReason }
+  | { readonly type: 'probe' }
+  /** The engine gets no more requests, or gets them again. */
+  | { readonly type: 'set_aside'; readonly aside: EngineHealth['aside'] }
   | { readonly type: 'report' };
 
 type Step = readonly [InstanceState, readonly InstanceEffect[]];
@@ -50,9 +68,9 @@ const noBytes = new Uint8Array(0);
 
 export const instanceActor: Actor<InstanceState, InstanceMessage, InstanceEffect> = {
   kind: 'instance',
-  start: (instanceId) => ({ instanceId, accepting: true, streams: new Map(), newestEpoch: new Map() }),
+  start: (instanceId) => ({ instanceId, accepting: true, engine: wellEngine, streams: new Map(), newestEpoch: new Map() }),
   step,
-  wakeAt: () => undefined,
+  wakeAt: (state) => (state.accepting ? probeAtMs(state.engine) : undefined),
   assertValid(state) {
     // Only the newest stream is looked at: the others were when they were.
     const last = [...state.newestEpoch.keys()].at(-1);
@@ -62,7 +80,12 @@ export const instanceActor: Actor<InstanceState, InstanceMessage, InstanceEffect
   },
 };
 
-function step(state: InstanceState, message: InstanceMessage | Wake): Step {
+/** Whether new requests may come. */
+export function takesRequests({ accepting, engine }: Pick<InstanceState, 'accepting' | 'engine'>): boolean {
+  return accepting && !engine.aside;
+}
+
+function step(state: InstanceState, message: InstanceMessage | Wake, nowMs: number): Step {
   switch (message.type) {
     case 'open':
       return open(state, message.link, message.open);
@@ -79,7 +102,7 @@ function step(state: InstanceState, message: InstanceMessage | Wake): Step {
         'link_closed',
       );
     case 'events':
-      return speak(state, message.events);
+      return speak(state, message.events, nowMs);
     case 'released': {
       const stream = state.streams.get(message.requestId);
       if (stream?.epoch !== message.epoch) return [state, nothing];
@@ -92,9 +115,21 @@ function step(state: InstanceState, message: InstanceMessage | Wake): Step {
       const [next, effects] = end(state, streams, 'error');
       return [next, [...streams.map(({ link, stream, epoch }) => tellError(link, stream, epoch, message.error)), ...effects]];
     }
+    case 'probed':
+      return judged(state, probeAnswered(state.engine, message.error, nowMs));
     case 'wake':
-      return [state, nothing];
+      return (probeAtMs(state.engine) ?? Number.POSITIVE_INFINITY) <= nowMs
+        ? [{ ...state, engine: probeBegan(state.engine) }, [{ type: 'probe' }]]
+        : [state, nothing];
   }
+}
+
+/** With the engine as it is thought of now; who gives it requests is told when that matters to them. */
+function judged(state: InstanceState, engine: EngineHealth): Step {
+  if (engine === state.engine) return [state, nothing];
+  const next = { ...state, engine };
+  if (engine.aside?.code === state.engine.aside?.code) return [next, nothing];
+  return [next, [{ type: 'set_aside', aside: engine.aside }, { type: 'report' }]];
 }
 
 function open(state: InstanceState, link: number, wanted: OpenStream): Step {
@@ -106,9 +141,12 @@ function open(state: InstanceState, link: number, wanted: OpenStream): Step {
     return [state, [tellError(link, stream, epoch, refusal('stale_epoch', `${requestId} is at epoch ${newest} here`))]];
   }
   if (!state.accepting) return [state, [tellError(link, stream, epoch, refusal('draining', 'this instance is stopping', 100))]];
+  const { aside } = state.engine;
+  // What was moved here has its blocks here: it goes on if it can.
+  if (aside && wanted.reservationId === '') return [state, [tellError(link, stream, epoch, refusal(aside.code, aside.message, asideRetryMs))]];
   const before = state.streams.get(requestId);
   const [cleared, endings] = before ? end(state, [before], 'superseded') : [state, nothing];
-  const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream });
+  const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream, firstIndex: wanted.nextIndex });
   return [
     { ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) },
     [...endings, { type: 'engine_open', link, open: wanted }],
@@ -126,10 +164,11 @@ function remember(state: InstanceState, requestId: string, epoch: number, stream
   return newest;
 }
 
-function speak(state: InstanceState, events: readonly EngineEvent[]): Step {
+function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: number): Step {
   const byLink = new Map<number, StreamEvent[]>();
   const endings: InstanceEffect[] = [];
   let streams: Map<string, OpenedStream> | undefined;
+  let { engine } = state;
   for (const { requestId, ...said } of events) {
     const stream = state.streams.get(requestId);
     if (stream?.epoch !== said.epoch) continue;
@@ -137,6 +176,8 @@ function speak(state: InstanceState, events: readonly EngineEvent[]): Step {
     const event = { ...said, stream: stream.stream };
     if (line) line.push(event);
     else byLink.set(stream.link, [event]);
+    if (said.error) engine = requestFailed(engine, said.error, nowMs);
+    else if (said.index === stream.firstIndex) engine = requestWentWell(engine);
     if (said.finishReason === '' && !said.error) continue;
     streams ??= new Map(state.streams);
     streams.delete(requestId);
@@ -144,7 +185,8 @@ function speak(state: InstanceState, events: readonly EngineEvent[]): Step {
   }
   const sends: InstanceEffect[] = [];
   for (const [link, line] of byLink) sends.push({ type: 'send', link, events: line });
-  return [streams ? { ...state, streams } : state, endings.length > 0 ? [...sends, ...endings] : sends];
+  const [next, judgement] = judged(streams ? { ...state, streams } : state, engine);
+  return [next, endings.length + judgement.length > 0 ? [...sends, ...endings, ...judgement] : sends];
 }
 
 /** Ends streams without a word to their gateway. */

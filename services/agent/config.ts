@@ -29,6 +29,10 @@ export const agentSchema = z
       .describe('bytes a gateway may leave unread before the sequences of its link are held'),
     stuckLinkMs: z.int().min(100).max(600_000).default(30_000).describe('a link that stays over its limit this long is closed, ms'),
     maxFrameBytes: z.int().min(65_536).max(1_073_741_824).default(67_108_864).describe('largest frame on a token link'),
+    pretend: z
+      .record(z.string(), z.strictObject({ status: z.int().min(400).max(599), retryAfterMs: z.int().min(0).max(60_000).default(0) }))
+      .default({})
+      .describe('by instance: its simulated engine answers this status to everything, for trying out what follows'),
     stageTimeoutMs: z.int().min(100).max(600_000).default(30_000).describe('limit for one copy stage, ms'),
     fleet: fleetSchema,
   })

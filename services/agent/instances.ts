@@ -1,4 +1,5 @@
 // The engines of this process: started, stopped, each with its commands and its reports.
+import { refusalOfStatus } from '../../core/engine/engine-answer.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import type { ActorHost } from '../../lib/actor/host.ts';
 import { createEngine } from '../../lib/engines/create-engine.ts';
@@ -7,7 +8,7 @@ import type { Subscription } from '../../lib/ports/bus.ts';
 import type { EngineAdapter, StageTarget } from '../../lib/ports/engines.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Refusal } from '../../proto/gen/messages.ts';
-import type { InstanceMessage, InstanceState } from './actor.ts';
+import { type InstanceMessage, type InstanceState, takesRequests } from './actor.ts';
 import { serveCommands } from './commands.ts';
 import type { AgentConfig } from './config.ts';
 import type { GenerateSpans } from './generate-spans.ts';
@@ -29,6 +30,8 @@ export interface Instances {
   start(poolId: string, instanceId: string): Refusal | undefined;
   /** Ends what is left with an error that lets gateways continue elsewhere. Unknown instances are fine. */
   stop(instanceId: string): Promise<void>;
+  /** Engines answer like this from now on; those that are not named are themselves. */
+  pretend(answers: AgentConfig['pretend']): void;
   /** Which instance a KV transfer is for. */
   incoming(reservationId: string, transferToken: string): { target: StageTarget; instanceId: string } | Refusal;
   /** Resolves when no engine has a sequence. */
@@ -62,7 +65,11 @@ export function createInstances(options: InstancesOptions): Instances {
     if (hosted.size >= config.maxInstances) return refusal('out_of_range', `this process carries at most ${config.maxInstances} engines`);
     const model = pool.models[0]!;
     let reporter: Reporter | undefined;
-    const accepting = () => actors.state(instanceId)?.accepting ?? true;
+    const accepting = () => {
+      const state = actors.state(instanceId);
+      return !state || takesRequests(state);
+    };
+    const setAside = () => actors.state(instanceId)?.engine.aside?.code ?? '';
     const adapter = createEngine(pool, ports.clock, {
       onEvents(events) {
         spans.spoken(events);
@@ -76,7 +83,7 @@ export function createInstances(options: InstancesOptions): Instances {
     });
     const { link, kv } = options.addresses();
     const facts = { instanceId, pool: poolId, model, role: pool.role, address: link, kvAddress: adapter.kv ? kv : '' };
-    reporter = createReporter({ ports, adapter, facts, accepting, reportMinMs: config.reportMinMs, heartbeatMs: config.heartbeatMs });
+    reporter = createReporter({ ports, adapter, facts, accepting, setAside, reportMinMs: config.reportMinMs, heartbeatMs: config.heartbeatMs });
     const commands = serveCommands({
       ports,
       adapter,
@@ -90,6 +97,7 @@ export function createInstances(options: InstancesOptions): Instances {
       released: (requestId, epoch) => void actors.tell(instanceId, { type: 'released', requestId, epoch }),
     });
     hosted.set(instanceId, { instanceId, pool: poolId, model, adapter, reporter, commands });
+    pretend(instanceId, config.pretend[instanceId]);
     reporter.now();
     ports.telemetry.log.info('instance started', { instance: instanceId, pool: poolId, profile: pool.sim.profile });
     return undefined;
@@ -114,11 +122,18 @@ export function createInstances(options: InstancesOptions): Instances {
     checkEmpty();
   }
 
+  function pretend(instanceId: string, answer: AgentConfig['pretend'][string] | undefined): void {
+    hosted.get(instanceId)?.adapter.pretend?.(answer && refusalOfStatus(answer.status, answer.retryAfterMs));
+  }
+
   return {
     get: (instanceId) => hosted.get(instanceId),
     all: () => [...hosted.values()],
     start,
     stop,
+    pretend(answers) {
+      for (const instanceId of hosted.keys()) pretend(instanceId, answers[instanceId]);
+    },
     incoming(reservationId, transferToken) {
       let why: Refusal = refusal('unknown_reservation', `no reservation ${reservationId} here`);
       for (const { adapter, instanceId } of hosted.values()) {

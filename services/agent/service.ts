@@ -13,10 +13,19 @@ import { createInstances, type Instances } from './instances.ts';
 import { type Launcher, serveLauncher } from './launcher.ts';
 import { type Links, serveLinks } from './links.ts';
 
+/** All but `pretend`. */
+const fixedSettings = Object.keys(agentSchema.shape).filter((name) => name !== 'pretend');
+
 async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentConfig>> {
   const { clock, telemetry } = ports;
   const spans = createGenerateSpans(telemetry);
-  const perform = createEffects({ instances: () => instances, links: () => links, spans, tell: (id, message) => void actors.tell(id, message) });
+  const perform = createEffects({
+    telemetry,
+    instances: () => instances,
+    links: () => links,
+    spans,
+    tell: (id, message) => void actors.tell(id, message),
+  });
   const actors = hostActors({ actor: instanceActor, clock, telemetry, perform });
   const instances: Instances = createInstances({
     config,
@@ -59,6 +68,7 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
   return {
     ready: () => ports.bus.connected() || 'not connected to the bus',
     owns: () => launcher?.leases().map(({ name, epoch }) => `${name}@${epoch}`) ?? [],
+    reconfigure: (changed) => instances.pretend(changed.pretend),
     async drain(withinMs) {
       for (const { instanceId } of instances.all()) actors.tell(instanceId, { type: 'stop_accepting' });
       // Running sequences may end, or be moved away, until the time is over.
@@ -73,4 +83,4 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
   };
 }
 
-export const agent: Service<AgentConfig> = { name: 'agent', schema: agentSchema, start };
+export const agent: Service<AgentConfig> = { name: 'agent', schema: agentSchema, fixedSettings, start };

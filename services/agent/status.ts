@@ -10,6 +10,8 @@ export interface ReporterOptions {
   readonly adapter: EngineAdapter;
   readonly facts: Pick<InstanceStatus, 'instanceId' | 'pool' | 'model' | 'role' | 'address' | 'kvAddress'>;
   readonly accepting: () => boolean;
+  /** Code of what its engine answers, if that is why it accepts nothing; else empty. */
+  readonly setAside: () => string;
   readonly reportMinMs: number;
   readonly heartbeatMs: number;
 }
@@ -32,6 +34,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     blocks: telemetry.gauge('switchyard_engine_blocks'),
     free: telemetry.gauge('switchyard_engine_blocks_free'),
     reserved: telemetry.gauge('switchyard_engine_blocks_reserved'),
+    aside: telemetry.gauge('switchyard_engine_set_aside'),
   };
   const steps = telemetry.counter('switchyard_engine_steps_total');
   const preemptions = telemetry.counter('switchyard_engine_preemptions_total');
@@ -66,12 +69,14 @@ export function createReporter(options: ReporterOptions): Reporter {
       atMs: lastMs,
       capabilities: [...adapter.supports],
       accepting: options.accepting(),
+      setAside: options.setAside(),
     });
     gauges.running.set(status.running, labels);
     gauges.waiting.set(status.waiting, labels);
     gauges.blocks.set(status.totalBlocks, labels);
     gauges.free.set(status.freeBlocks, labels);
     gauges.reserved.set(status.reservedBlocks, labels);
+    gauges.aside.set(options.setAside() === '' ? 0 : 1, labels);
     steps.add(stepCount - counted.steps, labels);
     preemptions.add(status.preemptions - counted.preemptions, labels);
     tokens.add(status.tokensOut - counted.tokensOut, { ...labels, kind: 'output' });

@@ -50,6 +50,13 @@ export const gatewaySchema = z
     recoverMs: z.int().min(100).max(600_000).default(30_000).describe('a request whose instance failed must be running again after this, ms'),
     avoidMs: z.int().min(0).max(600_000).default(5_000).describe('how long an instance that failed is avoided by the same request, ms'),
     maxFailovers: z.int().min(0).max(100).default(5).describe('fail-overs of one request'),
+    retryShare: z
+      .number()
+      .min(0)
+      .max(10)
+      .default(0.2)
+      .describe('retries that each request adds to the budget for requests that engines turn away before the first token'),
+    retryBurst: z.number().min(0).max(100_000).default(50).describe('retries in that budget at most, and at the start'),
     slowClientBytes: z
       .int()
       .min(65_536)
@@ -65,6 +72,12 @@ export const gatewaySchema = z
       .default(134_217_728)
       .describe('bytes waiting to go to one agent; a stream that would exceed it goes elsewhere'),
     linkIdleMs: z.int().min(1_000).max(86_400_000).default(60_000).describe('a link without streams is closed after this, ms'),
+    maxKeptLinks: z
+      .int()
+      .min(0)
+      .max(100_000)
+      .default(1_000)
+      .describe('links kept to agents of live instances, so that it is known at once when one is gone'),
     recordTimeoutMs: z.int().min(100).max(600_000).default(10_000).describe('limit for recording the end of a request, per try, ms'),
     recordTries: z.int().min(1).max(100).default(6).describe('tries to record the end of a request; then it is counted and logged'),
     maxUnrecorded: z

@@ -6,6 +6,7 @@ import { errorBody, errorEvent, errorHeaders, errorStatus } from '../../core/ope
 import { limitHeaders } from '../../core/openai/headers.ts';
 import { whyKeepTrace } from '../../core/request/keep-trace.ts';
 import type { RequestEffect, RequestMessage, RequestState } from '../../core/request/request-state.ts';
+import { isTurnedAway } from '../../core/request/speaking.ts';
 import { tokenIds } from '../../core/request/token-log.ts';
 import { admit, leaveQueue } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
@@ -26,6 +27,8 @@ export interface EffectContext {
   readonly meters: Meters;
   readonly capabilities: (instanceId: string) => readonly string[];
   readonly tell: (requestId: string, message: RequestMessage) => void;
+  /** A request that an engine turned away is tried again. */
+  readonly retried: () => void;
   /** The request has ended and is to be forgotten. */
   readonly ended: (exchange: Exchange, state: RequestState) => void;
 }
@@ -167,6 +170,7 @@ function note(effect: Effect<'note'>, exchange: Exchange, state: RequestState, c
   if (effect.event !== 'failover') return;
   exchange.streamSpan?.fail(effect.reason);
   context.meters.failover(exchange.facts.info.pool, effect.reason);
+  if (isTurnedAway(state, effect.reason)) context.retried();
   context.telemetry.within(exchange.span.context, () =>
     context.telemetry.log.warn('instance failed, request continues elsewhere', {
       request: exchange.requestId,

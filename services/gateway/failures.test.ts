@@ -1,5 +1,6 @@
 // What the client sees, and who is told, when something fails, leaves, moves or comes late.
 import { describe, expect, test } from 'vitest';
+import { refusal } from '../../core/errors/switchyard-error.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { HandOverCommand, HandOverReply } from '../../proto/gen/messages.ts';
 import { type Client, ScriptedFleet } from './scripted-fleet.ts';
@@ -69,6 +70,22 @@ describe('an instance that fails', () => {
     await fleet.until(() => client.ended);
     expect(client.status).toBe(200);
     expect(client.tokens).toEqual(upTo(2));
+  });
+
+  test('turns requests away: they are tried elsewhere within the budget, and after it the client is told when to come back', async () => {
+    const fleet = await ScriptedFleet.start({ retryShare: 0.5, retryBurst: 2 });
+    for (const agent of fleet.agents) agent.turnsAway = refusal('engine_overloaded', 'the engine answers 429', 400);
+    const clients: Client[] = [];
+    for (let number = 0; number < 20; number++) {
+      const client = fleet.chat();
+      clients.push(client);
+      await fleet.until(() => client.ended);
+    }
+    // The share of the first one finds the budget full.
+    expect(fleet.agents.flatMap((agent) => agent.opens)).toHaveLength(20 + 2 + Math.floor(19 / 2));
+    for (const { status, headers, error } of clients) {
+      expect([status, error.code, headers['retry-after-ms'], headers['x-should-retry']]).toEqual([429, 'engine_overloaded', '400', 'true']);
+    }
   });
 
   test('cannot be reached at all', async () => {

@@ -1,47 +1,89 @@
-// What the gateway knows of the fleet: which instances are dead, what an instance can restore, whether any is healthy.
+// What the gateway knows of the fleet: which instances are dead, what an instance can restore, whether any takes requests.
 import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
+import { takesRequests, whyNobody } from '../../core/tracking/serving.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
+import type { InstanceView } from '../../proto/gen/messages.ts';
 
 export interface Fleet {
   /** What the instance declares; nothing for an unknown one. */
   capabilities(instanceId: string): readonly string[];
-  /** Whether some instance may take requests; false before the first view. */
-  anyHealthy(): boolean;
+  /** Whether some instance may take requests, or why none does. */
+  serves(): true | string;
+  /** Whether the agent at this address can be reached from here. */
+  reached(address: string, reached: boolean): void;
   stop(): Promise<void>;
 }
 
-/** `dead` is called with the dead instances of every new view that has some. */
-export function createFleet(ports: Ports, dead: (instanceIds: ReadonlySet<string>) => void): Fleet {
-  /** As many as there are instances. */
-  const capabilities = new Map<string, readonly string[]>();
-  const healthy = new Set<string>();
+export interface FleetOptions {
+  /** The dead instances of every new view that has some. */
+  readonly dead: (instanceIds: ReadonlySet<string>) => void;
+  /** Addresses of the agents of live instances, when they have changed. */
+  readonly addresses: (addresses: ReadonlySet<string>) => void;
+}
+
+export function createFleet(ports: Ports, options: FleetOptions): Fleet {
+  /** Each as large as there are instances. */
+  const instances = new Map<string, InstanceView>();
+  const taking = new Set<string>();
   const deadOnes = new Set<string>();
+  /** Live instances by the address of their agent. */
+  const homes = new Map<string, Set<string>>();
+  const unreachable = new Set<string>();
 
   function mark(set: Set<string>, instanceId: string, belongs: boolean): void {
     if (belongs) set.add(instanceId);
     else set.delete(instanceId);
   }
 
+  /** Returns whether the addresses have changed. */
+  function live(instanceId: string, address: string | undefined): boolean {
+    const before = instances.get(instanceId)?.status?.address;
+    if (before !== undefined && before !== address) {
+      homes.get(before)?.delete(instanceId);
+      if (homes.get(before)?.size === 0) homes.delete(before);
+    }
+    if (address === undefined || homes.get(address)?.has(instanceId)) return before !== address;
+    homes.set(address, (homes.get(address) ?? new Set()).add(instanceId));
+    return true;
+  }
+
   function changed(change: FleetChange): void {
-    for (const { status, health, cordoned } of change.changed) {
+    let moved = false;
+    for (const instance of change.changed) {
+      const { status, health } = instance;
       if (!status) continue;
-      capabilities.set(status.instanceId, status.capabilities);
-      mark(healthy, status.instanceId, health === 'healthy' && !cordoned);
+      moved = live(status.instanceId, health === 'dead' ? undefined : status.address) || moved;
+      instances.set(status.instanceId, instance);
+      mark(taking, status.instanceId, takesRequests(instance));
       mark(deadOnes, status.instanceId, health === 'dead');
     }
     for (const instanceId of change.removed) {
-      capabilities.delete(instanceId);
-      healthy.delete(instanceId);
+      moved = live(instanceId, undefined) || moved;
+      instances.delete(instanceId);
+      taking.delete(instanceId);
       deadOnes.delete(instanceId);
     }
-    if (deadOnes.size > 0) dead(deadOnes);
+    if (deadOnes.size > 0) options.dead(deadOnes);
+    if (!moved) return;
+    for (const address of unreachable) if (!homes.has(address)) unreachable.delete(address);
+    options.addresses(new Set(homes.keys()));
+  }
+
+  function isReachable(instanceId: string): boolean {
+    return !unreachable.has(instances.get(instanceId)?.status?.address ?? '');
   }
 
   const watch = watchFleet({ ...ports, changed });
   return {
-    capabilities: (instanceId) => capabilities.get(instanceId) ?? [],
-    anyHealthy: () => healthy.size > 0,
+    capabilities: (instanceId) => instances.get(instanceId)?.status?.capabilities ?? [],
+    serves() {
+      for (const instanceId of taking) if (unreachable.size === 0 || isReachable(instanceId)) return true;
+      return whyNobody(instances.values(), new Set([...instances.keys()].filter((instanceId) => !isReachable(instanceId))));
+    },
+    reached(address, reached) {
+      if (homes.has(address)) mark(unreachable, address, !reached);
+    },
     stop: () => watch.stop(),
   };
 }

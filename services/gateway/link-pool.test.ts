@@ -14,6 +14,7 @@ let accepted: Connection[];
 let received: LinkFrame[];
 let closed: number;
 let lost: string[];
+let reached: boolean[];
 
 beforeEach(async () => {
   clock = new VirtualClock();
@@ -22,6 +23,7 @@ beforeEach(async () => {
   received = [];
   closed = 0;
   lost = [];
+  reached = [];
   const listener = await net.listen('link', { host: 'agent', port: 0, maxFrameBytes: 1_000_000 }, (connection) => {
     accepted.push(connection);
     connection.onFrame((bytes) => received.push(LinkFrame.decode(bytes)));
@@ -37,8 +39,10 @@ beforeEach(async () => {
     maxFrameBytes: 1_000_000,
     linkBufferBytes: 2_000,
     linkIdleMs: 10_000,
+    maxKeptLinks: 1,
     spoken: () => {},
     lost: (requestId, epoch, why) => lost.push(`${requestId} ${epoch} ${why}`),
+    reached: (_address, now) => reached.push(now),
   });
 });
 
@@ -119,5 +123,46 @@ describe('a token link', () => {
     pool.cancel('a', 1, 'moved');
     await clock.advance(1);
     expect(received.filter((frame) => frame.cancel)).toHaveLength(1);
+  });
+});
+
+describe('a kept link', () => {
+  const hello = LinkFrame.encode({ hello: { id: 'agent-1', protocol: 1 } });
+  const answered = async () => {
+    await clock.advance(1);
+    accepted.at(-1)!.send(hello);
+    await clock.advance(1);
+  };
+
+  test('is there before it is needed, stays although it is idle, and is made again when it breaks', async () => {
+    pool.keep(new Set([address]));
+    await answered();
+    expect(reached).toEqual([true]);
+    await clock.advance(60_000);
+    expect([accepted.length, closed]).toEqual([1, 0]);
+    accepted[0]!.close();
+    await clock.advance(1);
+    expect(reached).toEqual([true, false]);
+    await clock.advance(100);
+    await answered();
+    expect(reached).toEqual([true, false, true]);
+    expect(accepted).toHaveLength(2);
+  });
+
+  test('to an agent that is gone is tried at growing pauses, until nobody wants it', async () => {
+    pool.keep(new Set(['ws://gone:1']));
+    await clock.advance(10_000);
+    const tries = reached.length;
+    expect(tries).toBeGreaterThan(5);
+    expect(tries).toBeLessThan(12);
+    pool.keep(new Set());
+    await clock.advance(10_000);
+    expect(reached).toHaveLength(tries);
+  });
+
+  test('is not made beyond the limit', async () => {
+    pool.keep(new Set(['ws://gone:1', address]));
+    await clock.advance(10);
+    expect(accepted).toHaveLength(0);
   });
 });

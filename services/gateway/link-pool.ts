@@ -1,11 +1,13 @@
-// Token links: one connection per agent address, made when it is first needed and again after it closed. Finds the request
-// of every event by its stream number; what counts is decided by the request actor.
+// Token links: one connection per agent address, made when it is first needed and again after it closed. To the agents of
+// live instances one is kept, so that it is known at once when an agent is gone. Finds the request of every event by its
+// stream number; what counts is decided by the request actor.
 
-import { type Clock, every } from '../../lib/ports/clock.ts';
+import { type Cancel, type Clock, every } from '../../lib/ports/clock.ts';
 import type { Connection, Net } from '../../lib/ports/net.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import type { CancelStream, OpenStream, StreamEvent } from '../../proto/gen/messages.ts';
 import { LinkFrame } from '../../proto/gen/messages.ts';
+import { type OutgoingFrame, openFrame } from './open-frame.ts';
 
 export interface LinkPoolOptions {
   readonly net: Net;
@@ -16,8 +18,11 @@ export interface LinkPoolOptions {
   readonly maxFrameBytes: number;
   readonly linkBufferBytes: number;
   readonly linkIdleMs: number;
+  readonly maxKeptLinks: number;
   readonly spoken: (requestId: string, event: StreamEvent) => void;
   readonly lost: (requestId: string, epoch: number, why: string) => void;
+  /** Of addresses that are kept: whether there is a connection. Not told before the first try has ended. */
+  readonly reached: (address: string, reached: boolean) => void;
 }
 
 export interface LinkPool {
@@ -27,8 +32,19 @@ export interface LinkPool {
   cancel(requestId: string, epoch: number, reason: CancelStream['reason']): void;
   /** The stream has ended by itself. */
   forget(requestId: string): void;
+  /**
+   * Keeps a link to each of these addresses from now on, and makes it again when it breaks. Of more than `maxKeptLinks`
+   * those beyond have one while they are used, and nothing is told of them.
+   */
+  keep(addresses: ReadonlySet<string>): void;
   readonly size: number;
   close(): void;
+}
+
+interface Kept {
+  /** Tries in a row that have failed. */
+  failures: number;
+  cancelAgain: Cancel;
 }
 
 interface Stream {
@@ -43,7 +59,7 @@ interface Link {
   readonly streams: Map<number, Stream>;
   /** Undefined while it is being made; frames wait in `waiting` then. */
   connection: Connection | undefined;
-  readonly waiting: Uint8Array[];
+  readonly waiting: OutgoingFrame[];
   waitingBytes: number;
   lastNumber: number;
   idleSinceMs: number;
@@ -51,12 +67,16 @@ interface Link {
 }
 
 const protocol = 1;
+/** Pauses before a kept link is tried again double from the first to the longest. */
+const firstAgainMs = 100;
+const longestAgainMs = 2_000;
 const largestNumber = 0xffff_ffff;
 
 export function createLinkPool(options: LinkPoolOptions): LinkPool {
   const { net, clock, telemetry, gatewayId, linkBufferBytes, linkIdleMs } = options;
   const links = new Map<string, Link>();
   const streams = new Map<string, Stream>();
+  const kept = new Map<string, Kept>();
   const dropped = telemetry.counter('switchyard_tokens_dropped_total');
   const stopIdleCheck = every(clock, linkIdleMs / 2, closeIdle);
 
@@ -89,10 +109,11 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
       connection.onClose(() => drop(link, 'link_closed'));
       connection.onFrame((frame) => take(link, frame));
       connection.send(LinkFrame.encode({ hello: { id: gatewayId, protocol } }));
-      for (const frame of link.waiting.splice(0)) connection.send(frame);
+      for (const { head, tail } of link.waiting.splice(0)) connection.send(head, tail);
       link.waitingBytes = 0;
     } catch (thrown) {
-      telemetry.log.warn('agent cannot be reached', { address: link.address, error: String(thrown) });
+      const again = (kept.get(link.address)?.failures ?? 0) > 0;
+      if (!again) telemetry.log.warn('agent cannot be reached', { address: link.address, error: String(thrown) });
       drop(link, 'unreachable');
     }
   }
@@ -116,6 +137,11 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
     } else if (frame.hello && frame.hello.protocol !== protocol) {
       telemetry.log.error('an agent speaks another protocol', { address: link.address, protocol: frame.hello.protocol });
       drop(link, 'bad_protocol');
+    } else if (frame.hello) {
+      const keeping = kept.get(link.address);
+      if (!keeping) return;
+      keeping.failures = 0;
+      options.reached(link.address, true);
     }
   }
 
@@ -130,14 +156,25 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
     for (const stream of gone) if (streams.get(stream.requestId) === stream) streams.delete(stream.requestId);
     link.connection?.close();
     for (const stream of gone) options.lost(stream.requestId, stream.epoch, why);
+    again(link.address);
   }
 
-  function send(link: Link, frame: Uint8Array): void {
+  /** A kept link is gone. */
+  function again(address: string): void {
+    const keeping = kept.get(address);
+    if (!keeping) return;
+    keeping.cancelAgain();
+    keeping.cancelAgain = clock.after(Math.min(longestAgainMs, firstAgainMs * 2 ** Math.min(keeping.failures, 10)), () => void linkTo(address));
+    keeping.failures += 1;
+    options.reached(address, false);
+  }
+
+  function send(link: Link, frame: OutgoingFrame): void {
     if (link.connection) {
-      link.connection.send(frame);
+      link.connection.send(frame.head, frame.tail);
     } else {
       link.waiting.push(frame);
-      link.waitingBytes += frame.length;
+      link.waitingBytes += frame.head.length + (frame.tail?.length ?? 0);
     }
   }
 
@@ -149,7 +186,8 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
 
   function closeIdle(): void {
     const now = clock.now();
-    for (const link of links.values()) if (link.streams.size === 0 && now - link.idleSinceMs >= linkIdleMs) drop(link, 'idle');
+    for (const link of links.values())
+      if (link.streams.size === 0 && !kept.has(link.address) && now - link.idleSinceMs >= linkIdleMs) drop(link, 'idle');
   }
 
   return {
@@ -166,19 +204,33 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
       const opened: Stream = { requestId, epoch, number: link.lastNumber, link };
       link.streams.set(opened.number, opened);
       streams.set(requestId, opened);
-      send(link, LinkFrame.encode({ open: { ...stream, stream: opened.number } }));
+      send(link, openFrame({ ...stream, stream: opened.number }));
     },
 
     cancel(requestId, epoch, reason) {
       const stream = streams.get(requestId);
       if (stream?.epoch !== epoch) return;
       forget(stream);
-      send(stream.link, LinkFrame.encode({ cancel: { stream: stream.number, requestId, epoch, reason } }));
+      send(stream.link, { head: LinkFrame.encode({ cancel: { stream: stream.number, requestId, epoch, reason } }), tail: undefined });
     },
 
     forget(requestId) {
       const stream = streams.get(requestId);
       if (stream) forget(stream);
+    },
+
+    keep(addresses) {
+      for (const [address, { cancelAgain }] of kept) {
+        if (addresses.has(address)) continue;
+        cancelAgain();
+        kept.delete(address);
+      }
+      for (const address of addresses) {
+        if (kept.size >= options.maxKeptLinks) break;
+        if (kept.has(address)) continue;
+        kept.set(address, { failures: 0, cancelAgain: () => {} });
+        linkTo(address);
+      }
     },
 
     get size() {
@@ -187,6 +239,8 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
 
     close() {
       stopIdleCheck();
+      for (const { cancelAgain } of kept.values()) cancelAgain();
+      kept.clear();
       for (const link of [...links.values()]) drop(link, 'closing');
     },
   };

@@ -3,6 +3,7 @@
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { handOverReply } from '../../core/request/hand-over.ts';
 import { newRequest, type RequestEffect, type RequestMessage, type RequestState } from '../../core/request/request-state.ts';
+import { earned, mayRetry, newBudget, spent } from '../../core/request/retry-budget.ts';
 import { type ActorHost, hostActors } from '../../lib/actor/host.ts';
 import type { Body } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -23,6 +24,9 @@ export interface Requests {
   tellAll(message: RequestMessage, which?: (state: RequestState) => boolean): void;
   handOver(command: HandOverCommand, capabilities: readonly string[]): Answer;
   handOverOutcome(query: HandOverQuery): Answer;
+  /** Whether the budget has a retry left for a request that an engine turns away. */
+  mayRetry(): boolean;
+  retried(): void;
   rows(includeEnded: boolean): RequestRow[];
   countByPool(): Map<string, number>;
   ended(exchange: Exchange, state: RequestState): void;
@@ -50,6 +54,7 @@ export function createRequests(options: RequestsOptions): Requests {
   const recent = new Map<string, Ended>();
   const limits = requestLimits(config);
   let whenEmpty: (() => void)[] = [];
+  let budget = newBudget({ share: config.retryShare, burst: config.retryBurst });
 
   const host: ActorHost<RequestState, RequestMessage> = hostActors({
     actor: requestActor,
@@ -95,11 +100,16 @@ export function createRequests(options: RequestsOptions): Requests {
       return exchanges.size;
     },
     start(exchange) {
+      budget = earned(budget);
       exchanges.set(exchange.requestId, exchange);
       host.restore(exchange.requestId, newRequest(exchange.facts, limits));
       tell(exchange.requestId, { type: 'begin' });
     },
     tell,
+    mayRetry: () => mayRetry(budget),
+    retried() {
+      budget = spent(budget);
+    },
     tellAll(message, which = () => true) {
       for (const requestId of [...exchanges.keys()]) {
         const state = host.state(requestId);
@@ -163,7 +173,7 @@ function row(exchange: Exchange, state: RequestState, gatewayId: string): Reques
 }
 
 /** What was produced is what is charged, also when the client left. */
-function requestEnd(exchange: Exchange, state: RequestState, endMs: number, gatewayId: string): Body<RequestDone> {
+function requestEnd(exchange: Exchange, state: RequestState, endMs: number, gatewayId: string): RequestDone {
   const { requestId, pool, model, keyId, promptTokens, arrivalMs, sloClass } = exchange.facts.info;
   return {
     requestId,

@@ -38,6 +38,8 @@ export class ScriptedAgent {
   readonly cancels: CancelStream[] = [];
   hellos = 0;
   connections: Connection[] = [];
+  /** Said to everything that is opened. */
+  turnsAway: StreamEvent['error'];
 
   constructor(name: string) {
     this.name = name;
@@ -51,6 +53,7 @@ export class ScriptedAgent {
         const frame = LinkFrame.decode(bytes);
         if (frame.hello) this.hellos++;
         if (frame.open) this.opens.push(frame.open);
+        if (frame.open && this.turnsAway) this.say(0, 0, { error: this.turnsAway }, frame.open);
         if (frame.cancel) this.cancels.push(frame.cancel);
       });
       connection.send(LinkFrame.encode({ hello: { id: this.name, protocol: 1 } }));
@@ -108,7 +111,7 @@ export class ScriptedFleet {
     if (!admissionLate) scripted.serveAdmission();
     const { bus } = scripted.world.ports('admission-1');
     bus.subscribe(contracts.leaveQueue, ['*'], ({ requestId }) => void scripted.left.push(requestId));
-    bus.subscribe(contracts.requestDone, ['*'], (done) => void scripted.done.push(done));
+    bus.subscribe(contracts.requestsDone, ['*'], ({ ended }) => void scripted.done.push(...ended));
     for (const [index, name] of ['chat-1', 'chat-2'].entries()) {
       const agent = new ScriptedAgent(name);
       await agent.listen(scripted.world, 9000 + index);

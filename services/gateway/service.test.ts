@@ -207,15 +207,26 @@ describe('lists and probes', () => {
       await fleet.until(() => client.ended);
       return [client.status, (client.json as { reason?: string }).reason];
     };
-    expect(await status('/readiness')).toEqual([503, 'no healthy instance in any pool']);
+    expect(await status('/readiness')).toEqual([503, 'no instance has reported']);
     fleet.publishFleet();
     await fleet.until(() => fleet.running.ready() === true);
     expect(await status('/readiness')).toEqual([200, undefined]);
     fleet.publishFleet({ 'chat-1': 'dead', 'chat-2': 'suspect' });
     await fleet.until(() => fleet.running.ready() !== true);
-    expect(await status('/readiness')).toEqual([503, 'no healthy instance in any pool']);
+    expect(await status('/readiness')).toEqual([503, 'no instance takes requests: chat-1 is dead, chat-2 does not report']);
     expect(await status('/liveness')).toEqual([200, undefined]);
     expect(await status('/health')).toEqual([200, undefined]);
+  });
+
+  test('readiness says at once that no agent can be reached any more', async () => {
+    const fleet = await ScriptedFleet.start();
+    fleet.publishFleet();
+    await fleet.until(() => fleet.agents.every((agent) => agent.hellos === 1));
+    for (const agent of fleet.agents) fleet.world.net.cut(agent.address);
+    const cutMs = fleet.world.clock.now();
+    await fleet.until(() => fleet.running.ready() !== true);
+    expect(fleet.world.clock.now() - cutMs).toBeLessThan(50);
+    expect(fleet.running.ready()).toBe('no instance takes requests: chat-1 cannot be reached, chat-2 cannot be reached');
   });
 
   test('running and recent requests are listed', async () => {

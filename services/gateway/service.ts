@@ -38,8 +38,10 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
     clock,
     telemetry,
     gatewayId: identity.id,
-    spoken: (requestId, event) => requests.tell(requestId, { type: 'spoken', event }),
+    spoken: (requestId, event) =>
+      requests.tell(requestId, event.error ? { type: 'spoken', event, noRetry: !requests.mayRetry() } : { type: 'spoken', event }),
     lost: (requestId, epoch, why) => requests.tell(requestId, { type: 'streamLost', epoch, why }),
+    reached: (address, reached) => fleet.reached(address, reached),
   });
   const requests: Requests = createRequests({
     ports,
@@ -48,10 +50,13 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
     recorder,
     perform: (effect, exchange, state) => perform(effect, exchange, state, context),
   });
-  const fleet = createFleet(ports, (dead) => {
-    for (const instanceId of dead) {
-      requests.tellAll({ type: 'instanceDead', instanceId }, (state) => isSpeaking(state.phase) && state.instanceId === instanceId);
-    }
+  const fleet = createFleet(ports, {
+    dead(instanceIds) {
+      for (const instanceId of instanceIds) {
+        requests.tellAll({ type: 'instanceDead', instanceId }, (state) => isSpeaking(state.phase) && state.instanceId === instanceId);
+      }
+    },
+    addresses: links.keep,
   });
   const context: EffectContext = {
     gatewayId: identity.id,
@@ -63,6 +68,7 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
     meters,
     capabilities: (instanceId) => fleet.capabilities(instanceId),
     tell: requests.tell,
+    retried: requests.retried,
     ended: requests.ended,
   };
 
@@ -89,7 +95,7 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
   function ready(): true | string {
     if (draining) return 'draining';
     if (!bus.connected()) return 'the bus is away';
-    return fleet.anyHealthy() ? true : 'no healthy instance in any pool';
+    return fleet.serves();
   }
 
   return {

@@ -23,7 +23,8 @@ export interface RouterState {
 
 export type RouterMessage =
   | { readonly type: 'fleet'; readonly change: FleetChange }
-  | { readonly type: 'booked'; readonly booking: Booking }
+  /** By another router. */
+  | { readonly type: 'booked'; readonly bookings: readonly Booking[] }
   | { readonly type: 'done'; readonly requestId: string }
   | { readonly type: 'owner'; readonly pool: string; readonly epoch: number }
   | { readonly type: 'configure'; readonly config: RouterConfig }
@@ -56,7 +57,7 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
           state.memory.takeChange(message.change, nowMs);
           return [state, []];
         case 'booked':
-          if (message.booking.routerId !== state.routerId) state.memory.place({ ...message.booking, atMs: nowMs });
+          for (const booking of message.bookings) state.memory.place({ ...booking, atMs: nowMs });
           return [state, []];
         case 'done':
           state.memory.fleet.account.done(message.requestId, nowMs);

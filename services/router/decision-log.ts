@@ -1,37 +1,45 @@
-// Writes decision records to the store beside the hot path: a bounded buffer, one writer. A full buffer drops the
-// newest record, an unreachable store drops what it was given; both are counted. Decisions never wait for records.
+// Writes decision records to the store beside the hot path: a bounded buffer that is written at intervals, in one
+// operation. A full buffer drops the newest record, an unreachable store drops what it was given; both are counted.
+// Decisions never wait for records.
+import { type Clock, sleep } from '../../lib/ports/clock.ts';
 import type { Store } from '../../lib/ports/store.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import { DecisionRecord } from '../../proto/gen/messages.ts';
 
 /** Records kept per request: one per decision, and a request has few. */
 const recordsPerRequest = 16;
-/** Appends under way at once. */
-const concurrency = 16;
+/** A record is written this long after the decision, when the store keeps up. */
+const gatherMs = 25;
+/** Of one operation, so that it keeps the store from others for a millisecond or two. */
+const recordsPerWrite = 128;
 
 export interface DecisionLog {
   write(record: DecisionRecord): void;
-  /** Resolves when everything that was written has been stored or dropped. */
+  /** Writes what is waiting at once. Resolves when everything that was written has been stored or dropped. */
   flushed(): Promise<void>;
 }
 
-export function createDecisionLog(options: { store: Store; telemetry: Telemetry; buffer: number; ttlMs: number }): DecisionLog {
-  const { store, telemetry } = options;
+export function createDecisionLog(options: { store: Store; telemetry: Telemetry; clock: Clock; buffer: number; ttlMs: number }): DecisionLog {
+  const { store, telemetry, clock, ttlMs } = options;
   const dropped = telemetry.counter('switchyard_decision_records_dropped_total');
   const waiting: DecisionRecord[] = [];
   let writing: Promise<void> | undefined;
+  let hurry = new AbortController();
 
-  async function append(record: DecisionRecord): Promise<void> {
+  async function append(records: readonly DecisionRecord[]): Promise<void> {
+    const entries = records.map((record) => ({ key: `decision/${record.requestId}`, value: DecisionRecord.encode(record) }));
     try {
-      await store.append(`decision/${record.requestId}`, DecisionRecord.encode(record), { max: recordsPerRequest, ttlMs: options.ttlMs });
+      await store.append(entries, { max: recordsPerRequest, ttlMs });
     } catch (thrown) {
-      dropped.add(1, { cause: 'store' });
-      telemetry.log.debug('decision record not written', { request: record.requestId, error: String(thrown) });
+      dropped.add(records.length, { cause: 'store' });
+      telemetry.log.debug('decision records not written', { records: records.length, error: String(thrown) });
     }
   }
 
   async function writeAll(): Promise<void> {
-    while (waiting.length > 0) await Promise.all(waiting.splice(0, concurrency).map(append));
+    hurry = new AbortController();
+    await sleep(clock, gatherMs, hurry.signal);
+    while (waiting.length > 0) await append(waiting.splice(0, recordsPerWrite));
     writing = undefined;
   }
 
@@ -42,9 +50,11 @@ export function createDecisionLog(options: { store: Store; telemetry: Telemetry;
         return;
       }
       waiting.push(record);
-      // Begins in a microtask, when the answer to the batch is on its way.
-      writing ??= Promise.resolve().then(writeAll);
+      writing ??= writeAll();
     },
-    flushed: async () => writing,
+    async flushed() {
+      hurry.abort();
+      await writing;
+    },
   };
 }

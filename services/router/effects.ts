@@ -1,11 +1,10 @@
 // What the router's effects do.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { prefixBlockBytes } from '../../core/routing/prefix-hash.ts';
-import { booked } from '../../lib/contracts.ts';
-import type { Bus } from '../../lib/ports/bus.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import type { RouteReply, RouteResult } from '../../proto/gen/messages.ts';
 import type { RouterEffect } from './actor.ts';
+import type { Announcements } from './announcements.ts';
 import type { DecisionLog } from './decision-log.ts';
 
 export interface PendingAnswer {
@@ -14,8 +13,8 @@ export interface PendingAnswer {
 }
 
 export interface EffectContext {
-  readonly bus: Bus;
   readonly telemetry: Telemetry;
+  readonly announcements: Announcements;
   readonly decisions: DecisionLog;
   /** Questions under way: answered in the same turn, so never more than one batch of the bus. */
   readonly asks: Map<number, PendingAnswer>;
@@ -32,7 +31,7 @@ export function perform(effect: RouterEffect, context: EffectContext): void {
       break;
     }
     case 'announce':
-      context.bus.publish(booked, [], effect.booking);
+      context.announcements.add(effect.booking);
       break;
     case 'record':
       record(effect, context);

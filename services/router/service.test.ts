@@ -1,9 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { replayDecision } from '../../core/routing/replay.ts';
 import { anInstance, aRequest, aSequence, aView } from '../../core/routing/routing-fixtures.ts';
 import { announced } from '../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
-import { booked, fleetChanged, getFleet, queueOwnerChanged, requestDone, route } from '../../lib/contracts.ts';
+import { booked, fleetChanged, getFleet, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
@@ -64,6 +64,7 @@ async function placesOf(requests: readonly RequestInfo[], epoch = 1): Promise<(s
 }
 
 async function recordsOf(requestId: string): Promise<DecisionRecord[]> {
+  await world.clock.advance(30);
   const log = world.store.readLog(`decision/${requestId}`);
   await world.clock.advance(5);
   return (await log).map((bytes) => DecisionRecord.decode(bytes));
@@ -126,7 +127,7 @@ describe('a router', () => {
     await startRouter('router-1', { profile: { allowedWaiting: 0 } });
     await publish([anInstance('a', { maxRunning: 1 })]);
     expect(await placesOf(requests(2))).toEqual(['a', 'all_saturated']);
-    const done = caller.bus.record(requestDone, ['chat'], doneOf('r0'), { id: 'r0' });
+    const done = caller.bus.record(requestsDone, ['chat'], { ended: [doneOf('r0')] }, { id: 'r0' });
     await world.clock.advance(20);
     await done;
     expect(await placesOf([aRequest('r1')])).toEqual(['a']);
@@ -137,7 +138,7 @@ describe('a router', () => {
     await publish([anInstance('a', { maxRunning: 2, running: 1, sequences: [aSequence('old')] })]);
     await world.clock.advance(30_000);
     expect(await placesOf(requests(2))).toEqual(['a', 'all_saturated']);
-    const done = caller.bus.record(requestDone, ['chat'], doneOf('old'), { id: 'old' });
+    const done = caller.bus.record(requestsDone, ['chat'], { ended: [doneOf('old')] }, { id: 'old' });
     await world.clock.advance(20);
     await done;
     expect(await placesOf([aRequest('r1')])).toEqual(['a']);
@@ -174,7 +175,7 @@ describe('replicas', () => {
   test('share how much of a prompt has still to be computed, less what is cached', async () => {
     await startRouter('router-1');
     const heard: Booking[] = [];
-    caller.bus.subscribe(booked, [], (booking) => heard.push(booking));
+    caller.bus.subscribe(booked, [], ({ bookings }) => heard.push(...bookings));
     await publish([anInstance('a')]);
     const prompt = { promptTokens: 500, prefixHashes: [1, 2, 3, 4, 5, 6, 7] };
     await placesOf([aRequest('first', prompt), aRequest('second', prompt)]);
@@ -184,7 +185,7 @@ describe('replicas', () => {
   test('a lost booking is repaired by the next report', async () => {
     await startRouter('router-1');
     const heard: Booking[] = [];
-    caller.bus.subscribe(booked, [], (booking) => heard.push(booking));
+    caller.bus.subscribe(booked, [], ({ bookings }) => heard.push(...bookings));
     await publish([anInstance('a', { maxRunning: 1, maxWaiting: 0 })]);
     expect(await placesOf(requests(1))).toEqual(['a']);
     expect(heard).toMatchObject([{ requestId: 'r0', instanceId: 'a', epoch: 1, routerId: 'router-1' }]);
@@ -192,6 +193,48 @@ describe('replicas', () => {
     await startRouter('router-2');
     await publish([anInstance('a', { maxRunning: 1, maxWaiting: 0, running: 1, sequenceNumber: 2, sequences: [aSequence('r0')] })]);
     for (let index = 1; index < 5; index++) expect(await placesOf([aRequest(`r${index}`)])).toEqual(['all_saturated']);
+  });
+});
+
+describe('placements and records', () => {
+  test('of some milliseconds are told in one message and written in one operation', async () => {
+    await startRouter('router-1');
+    await publish(three());
+    const told: string[][] = [];
+    caller.bus.subscribe(booked, [], ({ bookings }) => told.push(bookings.map(({ requestId }) => requestId)));
+    const append = vi.spyOn(world.store, 'append');
+    const answers = ['r0', 'r1', 'r2'].map((id) =>
+      caller.bus.request(route, [], { pool: 'chat', epoch: 1, requests: [aRequest(id)] }, { timeoutMs: 1000 }),
+    );
+    await world.clock.advance(40);
+    await Promise.all(answers);
+    expect(told).toEqual([['r0', 'r1', 'r2']]);
+    expect(append.mock.calls.map(([entries]) => entries.map(({ key }) => key))).toEqual([['decision/r0', 'decision/r1', 'decision/r2']]);
+  });
+
+  test('more than a message holds leave at once', async () => {
+    await startRouter('router-1');
+    await publish(['a', 'b'].map((id) => anInstance(id, { maxRunning: 1000 })));
+    const told: number[] = [];
+    caller.bus.subscribe(booked, [], ({ bookings }) => told.push(bookings.length));
+    await routeBatch(requests(300));
+    expect(told).toEqual([256, 44]);
+  });
+
+  test('that wait are told and written when the router stops', async () => {
+    const service = await startRouter('router-1');
+    await publish(three());
+    const told: string[] = [];
+    caller.bus.subscribe(booked, [], ({ bookings }) => told.push(...bookings.map(({ requestId }) => requestId)));
+    const answer = caller.bus.request(route, [], { pool: 'chat', epoch: 1, requests: [aRequest('r0')] }, { timeoutMs: 1000 });
+    await world.clock.advance(2);
+    await answer;
+    expect(told).toEqual([]);
+    const draining = service.drain(1000);
+    await world.clock.advance(5);
+    await draining;
+    expect(told).toEqual(['r0']);
+    expect(await world.store.readLog('decision/r0')).toHaveLength(1);
   });
 });
 
@@ -212,6 +255,7 @@ describe('decisions', () => {
     await publish(three());
     (world.store as { setOutage?(out: boolean): void }).setOutage!(true);
     expect(await placesOf(requests(3))).toHaveLength(3);
+    await world.clock.advance(30);
     const telemetry = world.telemetryOf('router-1');
     expect(telemetry.value('switchyard_decision_records_dropped_total', { cause: 'buffer_full' })).toBe(2);
     expect(telemetry.value('switchyard_decision_records_dropped_total', { cause: 'store' })).toBe(1);

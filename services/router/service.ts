@@ -1,12 +1,13 @@
 // Wires the router to bus, store and telemetry.
 import { hostActors } from '../../lib/actor/host.ts';
-import { booked, queueOwnerChanged, requestDone, route } from '../../lib/contracts.ts';
+import { booked, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import { every } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Running, Service } from '../../lib/run/service.ts';
 import type { RouteReply, RouteRequest } from '../../proto/gen/messages.ts';
 import { type RouterMessage, type RouterState, routerActor } from './actor.ts';
+import { createAnnouncements } from './announcements.ts';
 import { type RouterConfig, routerSchema } from './config.ts';
 import { createDecisionLog } from './decision-log.ts';
 import { type EffectContext, type PendingAnswer, perform } from './effects.ts';
@@ -29,8 +30,9 @@ export const router: Service<RouterConfig> = { name: 'router', schema: routerSch
 async function start(config: RouterConfig, ports: Ports): Promise<Running<RouterConfig>> {
   const { bus, clock, rng, store, telemetry, identity } = ports;
   const asks = new Map<number, PendingAnswer>();
-  const decisions = createDecisionLog({ store, telemetry, buffer: config.recordBuffer, ttlMs: config.recordTtlMs });
-  const context: EffectContext = { bus, telemetry, decisions, asks };
+  const decisions = createDecisionLog({ store, telemetry, clock, buffer: config.recordBuffer, ttlMs: config.recordTtlMs });
+  const announcements = createAnnouncements({ bus, clock, routerId: identity.id });
+  const context: EffectContext = { telemetry, announcements, decisions, asks };
   const host = hostActors({
     actor: routerActor(identity.id, config),
     clock,
@@ -79,8 +81,12 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
   tell({ type: 'configure', config });
   const watch = watchFleet({ ...ports, changed: (change) => tell({ type: 'fleet', change }) });
   const subscriptions = [
-    bus.subscribe(booked, [], (booking) => tell({ type: 'booked', booking })),
-    bus.subscribe(requestDone, ['*'], ({ requestId }) => tell({ type: 'done', requestId })),
+    bus.subscribe(booked, [], ({ routerId, bookings }) => {
+      if (routerId !== identity.id) tell({ type: 'booked', bookings });
+    }),
+    bus.subscribe(requestsDone, ['*'], ({ ended }) => {
+      for (const { requestId } of ended) tell({ type: 'done', requestId });
+    }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => tell({ type: 'owner', pool, epoch })),
   ];
   const serving = bus.serve(route, [], answer, { group: 'routers' });
@@ -99,6 +105,7 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
     },
     async drain() {
       await serving.stop();
+      announcements.flush();
       await decisions.flushed();
       stopGauges();
       await watch.stop();

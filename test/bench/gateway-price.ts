@@ -69,7 +69,8 @@ async function startEngines(run: BenchRun): Promise<string[]> {
 }
 
 async function startAll(run: BenchRun): Promise<{ contenders: Contender[]; ours: Ours | undefined; missing: string[] }> {
-  const wanted = (name: string) => run.only.length === 0 || run.only.includes(name);
+  const named = [...Object.keys(others), 'ours'].filter((name) => run.only.includes(name));
+  const wanted = (name: string) => named.length === 0 || named.includes(name);
   const missing: string[] = [];
   const contenders: Contender[] = [];
   const keep = (contender: Contender) => {
@@ -131,7 +132,9 @@ async function profile(run: BenchRun, ours: Ours, workloads: readonly Workload[]
 }
 
 await runBench('gateway', async (run) => {
-  const workloads = workloadsOf(run.mode);
+  const all = workloadsOf(run.mode);
+  const named = all.filter(({ name }) => run.only.includes(name));
+  const workloads = named.length > 0 ? named : all;
   const { contenders, ours, missing } = await startAll(run);
   if (run.profileFolder && ours) return profile(run, ours, workloads);
 

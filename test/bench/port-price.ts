@@ -3,7 +3,7 @@
 import { Pool } from 'undici';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
-import { admit, leaveQueue, requestDone } from '../../lib/contracts.ts';
+import { admit, leaveQueue, requestsDone } from '../../lib/contracts.ts';
 import { createNodeHttp } from '../../lib/http/node-http.ts';
 import { createNodeNet } from '../../lib/net/node-net.ts';
 import type { Connection, LinkKind, Net } from '../../lib/ports/net.ts';
@@ -87,7 +87,7 @@ async function busOperations(nats: { address: string; pid: number }, telemetry: 
       name: 'record (JetStream, stored in a file)',
       server,
       share: 0.25,
-      run: (index) => caller.record(requestDone, ['bench'], { ...done, requestId: `d${index}` }, { id: `d${index}` }),
+      run: (index) => caller.record(requestsDone, ['bench'], { ended: [{ ...done, requestId: `d${index}` }] }, { id: `d${index}` }),
     },
   ];
 }
@@ -102,7 +102,7 @@ async function storeOperations(store: Store, server: number): Promise<Operation[
     of('get', () => store.get('bench')),
     of('set, with a time to live', (index) => store.set(`bench/${index % 1_000}`, value, { ttlMs: 60_000 })),
     of('renew a lease', () => store.renew(lease, 60_000)),
-    of('append to a log', (index) => store.append(`bench/${index % 100}`, value, { max: 20, ttlMs: 60_000 })),
+    of('append to a log', (index) => store.append([{ key: `bench/${index % 100}`, value }], { max: 20, ttlMs: 60_000 })),
     of(
       'reserve and settle against budget and rates',
       async (index) => {

@@ -1,6 +1,7 @@
 // What every engine adapter must do, whatever its engine: streams, limits, cancels, slow readers, continuation, status.
 // Moving sequences by their KV blocks is in engine-kv.test.ts.
 import { describe, expect, test } from 'vitest';
+import { refusal } from '../../core/errors/switchyard-error.ts';
 import { EngineRig, subjects } from './engine-rig.ts';
 
 describe.each(subjects)('engine adapter $name', (subject) => {
@@ -191,6 +192,25 @@ describe.each(subjects)('engine adapter $name', (subject) => {
     await rig.ended('r');
     expect(rig.changes()).toBeGreaterThan(changesRunning);
     expect(rig.engine.status()).toMatchObject({ running: 0, sequences: [], freeBlocks: idle.totalBlocks });
+  });
+
+  test('well, it gives a token to a probe, and shows nothing of it', async () => {
+    const rig = await start();
+    expect(await rig.engine.probe()).toBeUndefined();
+    expect(rig.engine.status()).toMatchObject({ running: 0, waiting: 0, sequences: [] });
+  });
+
+  test('that pretends to fail answers so to what is new and to probes, and goes on with what it has', async () => {
+    const rig = await start();
+    if (!rig.engine.pretend) return;
+    rig.open('old', { max_tokens: 5 });
+    rig.engine.pretend(refusal('engine_unavailable', 'the engine answers 503'));
+    expect(rig.open('new')).toMatchObject({ code: 'engine_unavailable', retryable: true });
+    expect(await rig.engine.probe()).toMatchObject({ code: 'engine_unavailable' });
+    expect((await rig.ended('old')).ids).toHaveLength(5);
+    rig.engine.pretend(undefined);
+    expect(rig.open('new', { max_tokens: 2 })).toBeUndefined();
+    expect((await rig.ended('new')).ids).toHaveLength(2);
   });
 
   test('closed, it says nothing more and takes nothing', async () => {

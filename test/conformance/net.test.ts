@@ -67,6 +67,19 @@ describe.each(nets)('net: %s', (_name, kind, make) => {
     }
   });
 
+  test('a frame in two pieces arrives as one, among others', async () => {
+    const { client, server } = await pair();
+    const received = collect(server, 4);
+    client.send(Uint8Array.of(1));
+    client.send(Uint8Array.of(2, 3), new Uint8Array(200_000).fill(4));
+    client.send(new Uint8Array(), Uint8Array.of(5));
+    client.send(Uint8Array.of(6));
+    const [first, second, third, fourth] = await received;
+    expect([first!.length, second!.length, third!.length, fourth!.length]).toEqual([1, 200_002, 1, 1]);
+    expect([...second!.subarray(0, 3), second!.at(-1)]).toEqual([2, 3, 4, 4]);
+    expect([third![0], fourth![0]]).toEqual([5, 6]);
+  });
+
   test('a frame never arrives within the call that sends it', async () => {
     const { client, server } = await pair();
     let arrived = false;

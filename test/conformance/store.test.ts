@@ -152,7 +152,7 @@ describe.each([
       const area = fresh('area');
       for (const name of ['b', 'a*', 'a[1]', 'a?', 'a\\', 'c']) await store.set(`${area}/${name}`, bytes(name));
       await store.acquire(`${area}/lease`, 'me', 1000);
-      await store.append(`${area}/log`, bytes('x'), { max: 1, ttlMs: 60 * seconds });
+      await store.append([{ key: `${area}/log`, value: bytes('x') }], { max: 1, ttlMs: 60 * seconds });
       const listed = async (prefix: string) =>
         (await store.list(`${area}/${prefix}`)).map(({ key, value }) => [key.slice(area.length + 1), text(value)]);
       expect(await listed('')).toEqual(['a*', 'a?', 'a[1]', 'a\\', 'b', 'c'].map((name) => [name, name]));
@@ -521,15 +521,24 @@ describe.each([
     test('keep the newest entries in order', async () => {
       const key = fresh('log');
       expect(await store.readLog(key)).toEqual([]);
-      for (let n = 0; n < 7; n++) await others[n % 3]!.append(key, bytes(String(n)), { max: 4, ttlMs: 60 * seconds });
+      for (let n = 0; n < 7; n++) await others[n % 3]!.append([{ key, value: bytes(String(n)) }], { max: 4, ttlMs: 60 * seconds });
       expect((await store.readLog(key)).map(text)).toEqual(['3', '4', '5', '6']);
+    });
+
+    test('are written several at a time, repeats of one list in order', async () => {
+      const [one, other] = [fresh('log'), fresh('log')];
+      const entries = ['a', 'b', 'c'].map((value, n) => ({ key: n === 1 ? other : one, value: bytes(value) }));
+      await store.append(entries, { max: 4, ttlMs: 60 * seconds });
+      await store.append([], { max: 4, ttlMs: 60 * seconds });
+      expect((await store.readLog(one)).map(text)).toEqual(['a', 'c']);
+      expect((await store.readLog(other)).map(text)).toEqual(['b']);
     });
 
     test('go some time after the last entry', async () => {
       const [short, long] = [fresh('log'), fresh('log')];
-      await store.append(short, bytes('x'), { max: 4, ttlMs: 60 });
-      await store.append(long, bytes('x'), { max: 4, ttlMs: 60 });
-      await store.append(long, bytes('y'), { max: 4, ttlMs: 60 * seconds });
+      await store.append([{ key: short, value: bytes('x') }], { max: 4, ttlMs: 60 });
+      await store.append([{ key: long, value: bytes('x') }], { max: 4, ttlMs: 60 });
+      await store.append([{ key: long, value: bytes('y') }], { max: 4, ttlMs: 60 * seconds });
       await gone('the short one', () => store.readLog(short));
       expect((await store.readLog(long)).map(text)).toEqual(['x', 'y']);
     });
@@ -563,7 +572,7 @@ describe.each([
         store.settle(keyId, 'r1', { tokens: 0, costMicros: 0 }),
         store.giveBack(keyId, 'r1'),
         store.ledger(keyId, limits),
-        store.append(key, bytes('x'), { max: 1, ttlMs: 1000 }),
+        store.append([{ key, value: bytes('x') }], { max: 1, ttlMs: 1000 }),
         store.readLog(key),
       ];
       expect(new Set(await Promise.all(operations.map(codeOf)))).toEqual(new Set(['store_unavailable']));

@@ -74,7 +74,9 @@ describe('kill -9 at each stage of a migration', () => {
     holdAt = stageHolder(gate, link);
     const telemetry = createMemoryTelemetry(systemClock, { process: 'test' });
     bus = await connectNatsBus({ servers: fleet.servers.nats.address, identity: 'test', clock: systemClock, rng: systemRng, telemetry });
-    bus.subscribe(contracts.requestDone, ['*'], ({ requestId }) => void ends.set(requestId, (ends.get(requestId) ?? 0) + 1));
+    bus.subscribe(contracts.requestsDone, ['*'], ({ ended }) => {
+      for (const { requestId } of ended) ends.set(requestId, (ends.get(requestId) ?? 0) + 1);
+    });
     store = connectRedisStore({ url: fleet.servers.redis.address, clock: systemClock, telemetry });
     workflows = connectTemporalWorkflows({ address: fleet.temporalAddress, namespace: 'default', telemetry });
     const key = await fleet.client('test').post<KeyRow & { secret: string }>('/keys', { name: 'mover', ...limits });

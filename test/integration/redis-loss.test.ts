@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
-import { requestDone } from '../../lib/contracts.ts';
+import { requestsDone } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Store } from '../../lib/ports/store.ts';
@@ -15,6 +15,7 @@ import { createMemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
 import { connectRedisStore } from '../../lib/store/redis-store.ts';
 import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
+import type { RequestDone } from '../../proto/gen/messages.ts';
 import { admissionSchema } from '../../services/admission/config.ts';
 import { admission } from '../../services/admission/service.ts';
 import { eventually } from '../support/eventually.ts';
@@ -61,16 +62,12 @@ afterAll(async () => {
 async function end(requestId: string): Promise<void> {
   await store.reserve({ keyId, requestId, tokens: 100, costMicros: 2 * costMicros, limits: unlimited, ttlMs: 600_000 });
   const nowMs = systemClock.now();
-  await bus.record(
-    requestDone,
-    ['chat'],
-    {
-      ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
-      ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
-      ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
-    },
-    { id: requestId },
-  );
+  const done: RequestDone = {
+    ...{ requestId, pool: 'chat', model: 'm', keyId, instanceId: 'chat-1', epoch: 1, outcome: 'completed', code: '', ...used },
+    ...{ cachedTokens: 0, arrivalMs: nowMs, firstTokenMs: nowMs, endMs: nowMs, migrations: 0, failovers: 0 },
+    ...{ sloClass: 'standard', gatewayId: 'gateway-1', traceId: '' },
+  };
+  await bus.record(requestsDone, ['chat'], { ended: [done] }, { id: requestId });
 }
 
 const endAll = (from: number, count: number) => Promise.all(Array.from({ length: count }, (_, index) => end(`r${from + index}`)));

@@ -63,11 +63,12 @@ export async function startWorld(options: FleetOptions): Promise<World> {
   const workflows: Workflows = connectTemporalWorkflows({ address: fleet.temporalAddress, namespace: 'default', telemetry });
   const ends = new Map<string, RequestDone[]>();
   // From the stream of recorded events, which has what was told while this process was cut off.
-  const recorded = await bus.consume(contracts.requestDone, 'proof', async (done) => {
-    const told = ends.get(done.requestId) ?? [];
-    // Delivered again when an acknowledgement was lost: the same message, sent once.
-    if (told.some(({ meta }) => meta?.sentAtMs === done.meta?.sentAtMs)) return;
-    ends.set(done.requestId, [...told, done]);
+  const heard = new Set<string>();
+  const recorded = await bus.consume(contracts.requestsDone, 'proof', async ({ meta, ended }) => {
+    // Delivered again when an acknowledgement was lost.
+    if (heard.has(meta!.id)) return;
+    heard.add(meta!.id);
+    for (const done of ended) ends.set(done.requestId, [...(ends.get(done.requestId) ?? []), done]);
   });
   const key = await operator.post<KeyRow & { secret: string }>('/keys', { name: 'proof', ...limits });
   const streams = fleet.gatewayUrls.map((url) => connectStreams(url, key.secret));

@@ -41,6 +41,7 @@ export class SimEngine implements EngineAdapter {
   readonly #stepModel: StepModel;
   #stepping = false;
   #closed = false;
+  #pretended: Refusal | undefined;
   #cancelStep = () => {};
   #stepDueMs = 0;
   #stepMs = 0;
@@ -76,6 +77,7 @@ export class SimEngine implements EngineAdapter {
     if (this.#closed) return refusal('draining', 'this instance is stopping', 100);
     const key = keyOf(request.requestId, request.epoch);
     if (this.generations.has(key)) return undefined;
+    if (this.#pretended) return this.#pretended;
     const opened = request.reservationId ? this.kv.takeOver(request) : this.#start(request);
     if ('code' in opened) return opened;
     opened.sequence.held = held;
@@ -133,6 +135,15 @@ export class SimEngine implements EngineAdapter {
       steps: this.#steps,
       tokensIn: this.#tokensIn,
     };
+  }
+
+  /** The model computes a token whenever it takes a request. */
+  probe(): Promise<Refusal | undefined> {
+    return Promise.resolve(this.#closed ? refusal('draining', 'this instance is stopping', 100) : this.#pretended);
+  }
+
+  pretend(answer: Refusal | undefined): void {
+    this.#pretended = answer;
   }
 
   close(): void {

@@ -6,7 +6,7 @@ import { anInstance, aSequence, aView } from '../../../core/routing/routing-fixt
 import { RoutingMemory } from '../../../core/routing/routing-memory.ts';
 import { announced } from '../../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../../lib/clock/virtual-clock.ts';
-import { booked, fleetChanged, requestDone, route } from '../../../lib/contracts.ts';
+import { booked, fleetChanged, requestsDone, route } from '../../../lib/contracts.ts';
 import { watchFleet } from '../../../lib/fleet/watch-fleet.ts';
 import type { Subscription } from '../../../lib/ports/bus.ts';
 import { type Cancel, every } from '../../../lib/ports/clock.ts';
@@ -29,6 +29,8 @@ export class TestFleet {
   peak = 0;
   readonly #running = new Map<string, Set<string>>();
   readonly #dead = new Set<string>();
+  /** What engines answer, by instance; empty: they are well. */
+  readonly setAside = new Map<string, string>();
   readonly #places: number;
   #version = 0;
   readonly #stopBeats: Cancel;
@@ -62,6 +64,8 @@ export class TestFleet {
           maxRunning: this.#places,
           maxWaiting: 0,
           running: running.size,
+          accepting: !this.setAside.get(id),
+          setAside: this.setAside.get(id) ?? '',
           sequenceNumber: ++this.#version,
           sequences: [...running].map((requestId) => aSequence(requestId)),
         },
@@ -108,8 +112,12 @@ export class TestRouter {
     const { bus, clock, rng, identity } = ports;
     const profile = { ...defaultProfile, allowedWaiting: 0 };
     watchFleet({ ...ports, changed: (change) => this.#memory.takeChange(change, clock.now()) });
-    bus.subscribe(requestDone, ['*'], ({ requestId }) => this.#memory.fleet.account.done(requestId, clock.now()));
-    bus.subscribe(booked, [], (booking) => this.#memory.place(booking));
+    bus.subscribe(requestsDone, ['*'], ({ ended }) => {
+      for (const { requestId } of ended) this.#memory.fleet.account.done(requestId, clock.now());
+    });
+    bus.subscribe(booked, [], ({ bookings }) => {
+      for (const booking of bookings) this.#memory.place(booking);
+    });
     this.#serving = bus.serve(
       route,
       [],
@@ -120,10 +128,11 @@ export class TestRouter {
         const nowMs = clock.now();
         const seeds = requests.map(() => rng.seed());
         const decisions = decideBatch(this.#memory, { requests, profile, nowMs, seeds, routerId: identity.id });
-        for (const { placement, request } of decisions) {
-          const { promptTokens, maxOutputTokens } = request;
-          if (placement) bus.publish(booked, [], { ...placement, routerId: identity.id, pool, promptTokens, maxOutputTokens });
-        }
+        const routerId = identity.id;
+        const bookings = decisions.flatMap(({ placement, request: { promptTokens, maxOutputTokens } }) =>
+          placement ? [{ ...placement, routerId, pool, promptTokens, maxOutputTokens }] : [],
+        );
+        bus.publish(booked, [], { routerId, bookings });
         return {
           results: decisions.map(({ request: { requestId, epoch: before }, chosen, refusal }) => ({
             requestId,

@@ -1,6 +1,6 @@
 // The gateway's side of the admission protocol, and nothing else of a gateway.
 import { aRequest } from '../../../core/routing/routing-fixtures.ts';
-import { admit, leaveQueue, queueOwnerChanged, requestDone } from '../../../lib/contracts.ts';
+import { admit, leaveQueue, queueOwnerChanged, requestsDone } from '../../../lib/contracts.ts';
 import { sleep } from '../../../lib/ports/clock.ts';
 import type { Ports } from '../../../lib/ports/ports.ts';
 import type { AdmitReply, RequestInfo } from '../../../proto/gen/messages.ts';
@@ -106,6 +106,6 @@ export class TestGateway {
       gatewayId: this.#ports.identity.id,
       traceId: '',
     };
-    void this.#ports.bus.record(requestDone, [pool], done, { id: requestId });
+    void this.#ports.bus.record(requestsDone, [pool], { ended: [done] }, { id: requestId });
   }
 }

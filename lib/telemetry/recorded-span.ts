@@ -1,0 +1,113 @@
+// One span while it runs and after. The SDK's own span cleans, checks and clocks what this project never gets wrong, at three
+// times the price (docs/decisions/0022-own-spans.md); exporters get what they read from it in exported-span.ts.
+import type { SpanRecord } from '../../proto/gen/messages.ts';
+import type { Attributes, AttributeValue, KeepReason, Span, SpanOptions } from '../ports/telemetry.ts';
+import { eventLine } from './span-ring.ts';
+import { placeOf, type TracePlace } from './trace-place.ts';
+
+/** Further events of one span are counted only. */
+export const maxEvents = 128;
+
+export interface SpanEvent {
+  readonly name: string;
+  readonly atMs: number;
+  readonly attributes: Attributes | undefined;
+}
+
+/** What the spans of one service share. */
+export interface SpanKeeper {
+  now(): number;
+  ended(span: RecordedSpan): void;
+  keep: ((traceId: string, reason: KeepReason) => void) | undefined;
+}
+
+export class RecordedSpan implements Span {
+  readonly context: TracePlace;
+  readonly parent: TracePlace | undefined;
+  readonly name: string;
+  readonly kind: NonNullable<SpanOptions['kind']>;
+  readonly links: readonly TracePlace[];
+  readonly startMs: number;
+  readonly attributes: Record<string, AttributeValue> = {};
+  readonly events: SpanEvent[] = [];
+  endMs = 0;
+  failed = false;
+  failure: string | undefined;
+  droppedEvents = 0;
+  readonly #keeper: SpanKeeper;
+  readonly #recording: boolean;
+
+  constructor(
+    name: string,
+    place: { own: TracePlace; parent: TracePlace | undefined; recording: boolean },
+    { kind = 'internal', links = [], attributes }: SpanOptions,
+    keeper: SpanKeeper,
+  ) {
+    this.name = name;
+    this.context = place.own;
+    this.parent = place.parent;
+    this.kind = kind;
+    this.links = links.length === 0 ? none : links.flatMap((link) => placeOf(link) ?? []);
+    this.#keeper = keeper;
+    this.#recording = place.recording;
+    this.startMs = keeper.now();
+    if (attributes) this.set(attributes);
+  }
+
+  get traceId(): string {
+    return this.context.traceId;
+  }
+
+  get ended(): boolean {
+    return this.endMs > 0;
+  }
+
+  set(attributes: Attributes): void {
+    if (!this.#recording || this.ended) return;
+    for (const name in attributes) {
+      const value = attributes[name];
+      if (value !== undefined) this.attributes[name] = value;
+    }
+  }
+
+  event(name: string, attributes?: Attributes): void {
+    if (!this.#recording || this.ended) return;
+    if (this.events.length >= maxEvents) this.droppedEvents += 1;
+    else this.events.push({ name, atMs: this.#keeper.now(), attributes });
+  }
+
+  fail(code: string, message?: string): void {
+    this.set({ 'error.type': code });
+    this.failed = true;
+    this.failure = message;
+  }
+
+  keep(reason: KeepReason): void {
+    if (!this.context.sampled) this.#keeper.keep?.(this.traceId, reason);
+  }
+
+  end(): void {
+    if (this.ended) return;
+    this.endMs = Math.max(this.startMs, this.#keeper.now());
+    if (this.#recording) this.#keeper.ended(this);
+  }
+}
+
+const none: readonly TracePlace[] = [];
+
+export function toSpanRecord(span: RecordedSpan, service: string, process: string): SpanRecord {
+  return {
+    traceId: span.traceId,
+    spanId: span.context.spanId,
+    parentSpanId: span.parent?.spanId ?? '',
+    name: span.name,
+    service,
+    process,
+    startMs: span.startMs,
+    endMs: span.endMs,
+    failed: span.failed,
+    attributesJson: JSON.stringify(span.attributes),
+    events: span.events.map((event) => eventLine(event.name, event.attributes)),
+    linkedTraceIds: span.links.map((link) => link.traceId),
+  };
+}
