@@ -28,6 +28,17 @@ describe('an engine that turns the request away', () => {
     expect(effects[0]).toMatchObject({ type: 'failClient', code: 'engine_unavailable', retryAfterMs: 300 });
   });
 
+  test('and two others that do so have the last word, whatever the budget says', () => {
+    const story = new Story();
+    story.begin();
+    for (const epoch of [1, 2]) {
+      story.admit(assigned(epoch, `chat-${epoch}`));
+      story.say(0, 0, away);
+    }
+    story.admit(assigned(3, 'chat-3'));
+    expect(story.say(0, 0, away)[0]).toMatchObject({ type: 'failClient', code: 'engine_unavailable', retryAfterMs: 300 });
+  });
+
   test('in mid-stream is left whatever the budget says: the client has tokens', () => {
     const story = new Story();
     story.begin();

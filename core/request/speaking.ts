@@ -9,6 +9,8 @@ import { isSpeaking, type RequestEffect, type RequestState, type Step } from './
 import { appendTokens } from './token-log.ts';
 
 const staleEpoch: readonly RequestEffect[] = [{ type: 'dropped', reason: 'stale_epoch' }];
+/** How often one request is tried again that engines turn away: three of them have said no then, or two and one twice. */
+const triedAgainAtMost = 2;
 const repeated: readonly RequestEffect[] = [{ type: 'dropped', reason: 'repeated' }];
 
 export function spoken(state: RequestState, event: StreamEvent, nowMs: number, noRetry = false): Step {
@@ -83,7 +85,7 @@ export function isTurnedAway({ log, phase }: RequestState, code: string): boolea
 /** A failed take-over is never final: the token log is still whole. */
 function engineFailed(state: RequestState, error: Refusal, nowMs: number, noRetry: boolean): Step {
   const code: Code = isCode(error.code) ? error.code : 'engine_error';
-  if (noRetry && isTurnedAway(state, code)) {
+  if (isTurnedAway(state, code) && (noRetry || state.failovers >= triedAgainAtMost)) {
     return fail(state, { code, message: error.message, retryAfterMs: error.retryAfterMs || asideRetryMs }, 'nobody');
   }
   if (error.retryable || state.phase === 'moving') return recover(state, code, nowMs);

@@ -15,7 +15,7 @@ export interface FilterQuestion {
   readonly tokens: number;
   readonly continuation: boolean;
   readonly allowedWaiting: number;
-  /** Where the request failed before. */
+  /** Where the request failed before, and what its gateway cannot reach. */
   readonly avoidedRows: ReadonlySet<number>;
   /** No healthy instance could take it: a suspect one is better than none (its reports may just be late). */
   readonly suspectsAllowed: boolean;
@@ -88,7 +88,7 @@ export function reasonFor(verdict: number, question: FilterQuestion, table: Pool
     case 'role':
       return 'decode only';
     case 'avoid':
-      return 'the request failed here';
+      return 'the request failed here, or its gateway cannot reach it';
     case 'context': {
       const limit = numbers.maxContextTokens[row]!;
       const tooLong = limit > 0 && question.tokens > limit;

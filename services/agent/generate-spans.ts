@@ -1,4 +1,6 @@
 // One `engine.generate` span per stream, in the request's own trace: first token, pauses, end, usage.
+
+import type { Clock } from '../../lib/ports/clock.ts';
 import type { EngineEvent, LifecycleEvent } from '../../lib/ports/engines.ts';
 import type { Span, Telemetry } from '../../lib/ports/telemetry.ts';
 import type { OpenStream } from '../../proto/gen/messages.ts';
@@ -13,16 +15,18 @@ export interface GenerateSpans {
 
 interface Open {
   readonly span: Span;
+  readonly openedMs: number;
   spoke: boolean;
 }
 
-export function createGenerateSpans(telemetry: Telemetry): GenerateSpans {
+export function createGenerateSpans(telemetry: Telemetry, clock: Clock): GenerateSpans {
   // Bounded by the streams that are open: every one ends.
   const open = new Map<string, Open>();
   const keyOf = (requestId: string, epoch: number) => `${requestId}@${epoch}`;
 
   return {
     begin(stream, { pool, model, engine }) {
+      const openedMs = clock.now();
       const span = telemetry.start('engine.generate', {
         kind: 'server',
         parent: stream.traceparent ? { traceparent: stream.traceparent } : undefined,
@@ -42,7 +46,7 @@ export function createGenerateSpans(telemetry: Telemetry): GenerateSpans {
           'switchyard.next_index': stream.nextIndex,
         },
       });
-      open.set(keyOf(stream.requestId, stream.epoch), { span, spoke: false });
+      open.set(keyOf(stream.requestId, stream.epoch), { span, openedMs, spoke: false });
     },
 
     spoken(events) {
@@ -51,6 +55,7 @@ export function createGenerateSpans(telemetry: Telemetry): GenerateSpans {
         if (!found) continue;
         if (!found.spoke && event.tokenIds.length > 0) {
           found.spoke = true;
+          found.span.set({ 'gen_ai.response.time_to_first_chunk': (clock.now() - found.openedMs) / 1000 });
           found.span.event('first token', { 'switchyard.next_index': event.index });
         }
         if (event.error) found.span.fail(event.error.code, event.error.message);

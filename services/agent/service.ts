@@ -18,7 +18,7 @@ const fixedSettings = Object.keys(agentSchema.shape).filter((name) => name !== '
 
 async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentConfig>> {
   const { clock, telemetry } = ports;
-  const spans = createGenerateSpans(telemetry);
+  const spans = createGenerateSpans(telemetry, clock);
   const perform = createEffects({
     telemetry,
     instances: () => instances,

@@ -26,6 +26,8 @@ export interface EffectContext {
   readonly links: LinkPool;
   readonly meters: Meters;
   readonly capabilities: (instanceId: string) => readonly string[];
+  /** Instances to keep away from. */
+  readonly unreachable: () => readonly string[];
   readonly tell: (requestId: string, message: RequestMessage) => void;
   /** A request that an engine turned away is tried again. */
   readonly retried: () => void;
@@ -93,7 +95,12 @@ function ask(effect: Effect<'ask'>, exchange: Exchange, context: EffectContext):
     },
   });
   const asked = telemetry.within(exchange.admitSpan.context, () =>
-    bus.request(admit, [facts.info.pool], { request: effect.info }, { timeoutMs: config.admitTimeoutMs, id: requestId }),
+    bus.request(
+      admit,
+      [facts.info.pool],
+      { request: withoutUnreachable(effect.info, context.unreachable()) },
+      { timeoutMs: config.admitTimeoutMs, id: requestId },
+    ),
   );
   asked.then(
     (reply) => {
@@ -105,6 +112,10 @@ function ask(effect: Effect<'ask'>, exchange: Exchange, context: EffectContext):
       tell(requestId, { type: 'admitFailed', ask: effect.ask, code: code as Code, message });
     },
   );
+}
+
+function withoutUnreachable(info: Effect<'ask'>['info'], unreachable: readonly string[]): Effect<'ask'>['info'] {
+  return unreachable.length === 0 ? info : { ...info, avoidInstances: [...new Set([...info.avoidInstances, ...unreachable])] };
 }
 
 function leave(exchange: Exchange, context: EffectContext): void {

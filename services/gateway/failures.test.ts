@@ -88,6 +88,17 @@ describe('an instance that fails', () => {
     }
   });
 
+  test('and is gone is avoided by whatever comes after, before anybody says that it is dead', async () => {
+    const fleet = await ScriptedFleet.start();
+    fleet.publishFleet();
+    await fleet.until(() => fleet.agents.every((agent) => agent.hellos === 1));
+    fleet.world.net.cut(fleet.agents[0]!.address);
+    await fleet.world.clock.advance(1);
+    fleet.chat();
+    await fleet.until(() => fleet.agents[1]!.opens.length === 1);
+    expect(fleet.asked.map(({ avoidInstances }) => avoidInstances)).toEqual([['chat-1']]);
+  });
+
   test('cannot be reached at all', async () => {
     const fleet = await ScriptedFleet.start();
     fleet.world.net.cut(fleet.agents[0]!.address);

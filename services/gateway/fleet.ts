@@ -10,6 +10,8 @@ export interface Fleet {
   capabilities(instanceId: string): readonly string[];
   /** Whether some instance may take requests, or why none does. */
   serves(): true | string;
+  /** Instances whose agents cannot be reached from here, but for the tracker's word still live. At most `avoidedAtMost`. */
+  unreachable(): readonly string[];
   /** Whether the agent at this address can be reached from here. */
   reached(address: string, reached: boolean): void;
   stop(): Promise<void>;
@@ -22,6 +24,9 @@ export interface FleetOptions {
   readonly addresses: (addresses: ReadonlySet<string>) => void;
 }
 
+/** More than these are a matter of the tracker, which will hear nothing of them either. */
+const avoidedAtMost = 16;
+
 export function createFleet(ports: Ports, options: FleetOptions): Fleet {
   /** Each as large as there are instances. */
   const instances = new Map<string, InstanceView>();
@@ -30,6 +35,7 @@ export function createFleet(ports: Ports, options: FleetOptions): Fleet {
   /** Live instances by the address of their agent. */
   const homes = new Map<string, Set<string>>();
   const unreachable = new Set<string>();
+  let away: readonly string[] = [];
 
   function mark(set: Set<string>, instanceId: string, belongs: boolean): void {
     if (belongs) set.add(instanceId);
@@ -67,7 +73,12 @@ export function createFleet(ports: Ports, options: FleetOptions): Fleet {
     if (deadOnes.size > 0) options.dead(deadOnes);
     if (!moved) return;
     for (const address of unreachable) if (!homes.has(address)) unreachable.delete(address);
+    lookAway();
     options.addresses(new Set(homes.keys()));
+  }
+
+  function lookAway(): void {
+    away = [...unreachable].flatMap((address) => [...(homes.get(address) ?? [])]).slice(0, avoidedAtMost);
   }
 
   function isReachable(instanceId: string): boolean {
@@ -81,8 +92,10 @@ export function createFleet(ports: Ports, options: FleetOptions): Fleet {
       for (const instanceId of taking) if (unreachable.size === 0 || isReachable(instanceId)) return true;
       return whyNobody(instances.values(), new Set([...instances.keys()].filter((instanceId) => !isReachable(instanceId))));
     },
+    unreachable: () => away,
     reached(address, reached) {
       if (homes.has(address)) mark(unreachable, address, !reached);
+      lookAway();
     },
     stop: () => watch.stop(),
   };

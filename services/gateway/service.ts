@@ -67,6 +67,7 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
     links,
     meters,
     capabilities: (instanceId) => fleet.capabilities(instanceId),
+    unreachable: () => fleet.unreachable(),
     tell: requests.tell,
     retried: requests.retried,
     ended: requests.ended,

@@ -51,6 +51,8 @@ export interface Fleet {
   /** SIGSTOP: its connections stay open, and it says nothing. */
   freeze(id: string): void;
   thaw(id: string): void;
+  /** Writes a service's settings file anew; running processes take what they can. */
+  configure(service: string, settings: unknown): void;
   /** Starts a process again that has ended. */
   start(id: string): void;
   /** Resolves when every process is ready and every instance of the options healthy. */
@@ -73,7 +75,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const config = join(folder, 'config');
   mkdirSync(config);
   writeFileSync(join(config, 'fleet.yaml'), stringify({ pools: options.pools }));
-  for (const [name, settings] of Object.entries(options.settings ?? {})) writeFileSync(join(config, `${name}.yaml`), stringify(settings));
+  const configure = (service: string, settings: unknown) => writeFileSync(join(config, `${service}.yaml`), stringify(settings));
+  for (const [service, settings] of Object.entries(options.settings ?? {})) configure(service, settings);
 
   const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials')), startTemporal()]);
   const gatewayPorts: number[] = [];
@@ -189,6 +192,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     freeze: (id) => void child(id).kill('SIGSTOP'),
     thaw: (id) => void child(id).kill('SIGCONT'),
     whole,
+    configure,
     start,
     log,
     stop,
