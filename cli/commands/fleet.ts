@@ -53,7 +53,8 @@ function showStatus(report: StatusReport): void {
 
 function healthOf(row: InstanceRow): string {
   if (stoppedOnPurpose(row)) return 'stopped (scale_in)';
-  return `${health(row.health)}${row.stale ? ', stale' : ''}${row.cordoned ? `, cordoned (${row.cordonReason})` : ''}`;
+  const more = [row.stale && 'stale', row.cordoned && `cordoned (${row.cordonReason})`, row.setAside && `set aside (${row.setAside})`];
+  return [health(row.health), ...more.filter(Boolean)].join(', ');
 }
 
 function showInstances(rows: readonly InstanceRow[]): void {

@@ -19,6 +19,7 @@ function instance(id: string, given: Partial<InstanceRow> = {}): InstanceRow {
     stale: false,
     cordoned: false,
     cordonReason: '',
+    setAside: '',
     running: 4,
     queued: 0,
     totalBlocks: 100,
@@ -169,7 +170,7 @@ describe('frame', () => {
   });
 
   it('says what is wrong', () => {
-    const given = answers([instance('chat-1', { cordoned: true })]);
+    const given = answers([instance('chat-1', { cordoned: true }), instance('chat-2', { setAside: 'engine_unavailable' })]);
     const status = {
       ...given.status,
       workflowsConnected: false,
@@ -179,6 +180,7 @@ describe('frame', () => {
     expect(lines).toContain('! router-1 is not ready: no fleet view');
     expect(lines).toContain('! Temporal is away');
     expect(lines).toContain('cordoned');
+    expect(lines).toContain('set aside');
   });
 
   it('an empty fleet is a frame too', () => {

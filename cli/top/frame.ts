@@ -135,7 +135,7 @@ function asFit(
   paint: Colors,
 ): string[] {
   if (rows.length + 1 <= lines) return table(rows, columnsOf, columns, paint);
-  const urgency = (row: InstancePicture) => (row.health === 'healthy' ? 0 : 2) + (row.cordoned ? 1 : 0) + row.kvUsage;
+  const urgency = (row: InstancePicture) => (row.health === 'healthy' ? 0 : 2) + (row.cordoned || row.setAside !== '' ? 1 : 0) + row.kvUsage;
   const shown = rows.toSorted((a, b) => urgency(b) - urgency(a)).slice(0, Math.max(1, lines - 2));
   return [...table(shown, columnsOf, columns, paint), paint.dim(`and ${rows.length - shown.length} with less to do`)];
 }
@@ -164,6 +164,7 @@ const plain: Paint = (text) => text;
 function health(row: InstancePicture): string {
   if (row.health !== 'healthy') return row.health;
   if (row.cordoned) return 'cordoned';
+  if (row.setAside !== '') return 'set aside';
   return row.stale ? 'stale' : 'healthy';
 }
 

@@ -33,6 +33,8 @@ export interface InstanceRow {
   readonly stale: boolean;
   readonly cordoned: boolean;
   readonly cordonReason: string;
+  /** Error code of what its engine answers, for which it gets no requests; empty: it does. */
+  readonly setAside: string;
   readonly running: number;
   readonly queued: number;
   readonly totalBlocks: number;

@@ -27,6 +27,7 @@ export function instanceRow(view: m.InstanceView, nowMs: number): InstanceRow | 
     stale: view.stale,
     cordoned: view.cordoned,
     cordonReason: view.cordoned ? view.cordonReason : '',
+    setAside: status.setAside,
     running: status.running,
     queued: status.waiting,
     totalBlocks: status.totalBlocks,
