@@ -155,8 +155,9 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
     link.waiting.length = 0;
     for (const stream of gone) if (streams.get(stream.requestId) === stream) streams.delete(stream.requestId);
     link.connection?.close();
-    for (const stream of gone) options.lost(stream.requestId, stream.epoch, why);
+    // First, so that requests which are lost now keep away from it.
     again(link.address);
+    for (const stream of gone) options.lost(stream.requestId, stream.epoch, why);
   }
 
   /** A kept link is gone. */

@@ -3,6 +3,9 @@
 
 export interface Form {
   readonly judgesTimes: boolean;
+  /** Answers that engines are made to give, one after the other. */
+  readonly broken: readonly number[];
+  readonly refusing: readonly number[];
   /** Kills, and recoveries. */
   readonly rounds: number;
   /** Requests of a probe that only looks at answers. */
@@ -14,5 +17,5 @@ export interface Form {
 
 export const form: Form =
   process.env.SWITCHYARD_PROBES === 'full'
-    ? { judgesTimes: true, rounds: 5, requests: 200, timed: 60, load: 6_000 }
-    : { judgesTimes: false, rounds: 1, requests: 60, timed: 5, load: 600 };
+    ? { judgesTimes: true, broken: [500, 503], refusing: [429, 503], rounds: 5, requests: 200, timed: 60, load: 6_000 }
+    : { judgesTimes: false, broken: [500], refusing: [429], rounds: 1, requests: 60, timed: 5, load: 600 };

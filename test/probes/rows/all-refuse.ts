@@ -13,7 +13,7 @@ export const allRefuse: Probe = {
   mustHold: 'retries within the budget, and every client is told when to come back',
   async run(fleet) {
     const said: string[] = [];
-    for (const status of [429, 503]) {
+    for (const status of form.refusing) {
       await fleet.pretend({ 'chat-1': { status }, 'chat-2': { status } });
       const counts = [
         { at: agents, name: 'switchyard_engine_opens_total' },

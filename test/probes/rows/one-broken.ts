@@ -16,7 +16,7 @@ export const oneBroken: Probe = {
   async run(fleet) {
     const afterMs: number[] = [];
     const said: string[] = [];
-    for (const status of [500, 503]) {
+    for (const status of form.broken) {
       await fleet.pretend({ 'chat-1': { status } });
       const counts = ['opens', 'probes'].map((what) => ({
         at: ['agent-chat-1'],
