@@ -5,6 +5,7 @@ import type { Connection, Listener } from '../../lib/ports/net.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { type CancelStream, LinkFrame, type OpenStream, type StreamEvent } from '../../proto/gen/messages.ts';
 import type { AgentConfig } from './config.ts';
+import { QuietStreams } from './quiet-streams.ts';
 
 export interface LinkHandlers {
   /** False: there is no such instance here. */
@@ -26,11 +27,14 @@ interface Link {
   readonly connection: Connection;
   greeted: boolean;
   held: boolean;
+  readonly quiet: QuietStreams;
 }
 
 const protocol = 1;
 /** A connection that does not say hello is closed. */
 const helloWithinMs = 5000;
+/** Tokens for clients that do not stream wait this long for each other. */
+const gatherMs = 100;
 const noBytes = new Uint8Array(0);
 
 /** @throws SwitchyardError `port_taken` */
@@ -46,7 +50,7 @@ export async function serveLinks(config: AgentConfig, ports: Ports, handlers: Li
       return;
     }
     const id = ++lastId;
-    const link: Link = { connection, greeted: false, held: false };
+    const link: Link = { connection, greeted: false, held: false, quiet: new QuietStreams() };
     links.set(id, link);
     const cancelHello = clock.after(helloWithinMs, () => connection.close());
     connection.onClose(() => {
@@ -72,8 +76,12 @@ export async function serveLinks(config: AgentConfig, ports: Ports, handlers: Li
         link.greeted = true;
         connection.send(LinkFrame.encode({ hello: { id: identity.id, protocol } }));
       } else if (frame.open) {
+        if (!frame.open.clientStreams) link.quiet.begin(frame.open.stream);
         if (!handlers.open(id, frame.open)) refuse(id, frame.open);
-      } else if (frame.cancel) handlers.cancel(id, frame.cancel);
+      } else if (frame.cancel) {
+        link.quiet.forget(frame.cancel.stream);
+        handlers.cancel(id, frame.cancel);
+      }
     });
   }
 
@@ -86,6 +94,18 @@ export async function serveLinks(config: AgentConfig, ports: Ports, handlers: Li
   function send(id: number, instanceId: string, events: readonly StreamEvent[]): void {
     const link = links.get(id);
     if (!link) return;
+    const held = link.quiet.holding;
+    const now = link.quiet.pass(instanceId, events);
+    if (now.length > 0) put(id, link, instanceId, now);
+    if (!held && link.quiet.holding) clock.after(gatherMs, () => release(id));
+  }
+
+  function release(id: number): void {
+    const link = links.get(id);
+    if (link) for (const [instanceId, events] of link.quiet.release()) put(id, link, instanceId, events);
+  }
+
+  function put(id: number, link: Link, instanceId: string, events: readonly StreamEvent[]): void {
     link.connection.send(LinkFrame.encode({ step: { instanceId, events } }));
     if (!link.held && link.connection.buffered() > config.linkBufferBytes) void hold(id, link);
   }
