@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ApprovalRequest, ApprovalState } from '../../proto/gen/messages.ts';
 import { pinPayload } from './pin.ts';
-import { type ApprovalEvent, approvalExpiresAt, assertApprovalValid, openApproval, reduceApproval, sameVoter } from './reducer.ts';
+import { type ApprovalEvent, approvalExpiresAt, assertApprovalValid, openApproval, reduceApproval, repeatsVote, sameVoter } from './reducer.ts';
 
 const pinned = pinPayload({ pool: 'chat', to: 1 });
 const otherHash = pinPayload({ pool: 'chat', to: 0 }).actionHash;
@@ -52,7 +52,7 @@ describe('an approval', () => {
   it.each([
     ['the requester', ballot('ada'), 1100, 'voter_is_requester'],
     ['the requester in other letters', ballot(' ADA '), 1100, 'voter_is_requester'],
-    ['a second vote of one person', ballot('Bob'), 1100, 'already_voted'],
+    ['a second, other vote of one person', ballot('Bob', { decision: 'reject' }), 1100, 'already_voted'],
     ['a vote on other bytes', ballot('cy', { actionHash: otherHash }), 1100, 'hash_mismatch'],
     ['a nameless vote', ballot(' '), 1100, 'invalid_request'],
     ['an unknown decision', ballot('cy', { decision: 'maybe' as 'approve' }), 1100, 'invalid_request'],
@@ -66,6 +66,15 @@ describe('an approval', () => {
 
   it('refuses votes once it is decided', () => {
     expect(reduceApproval(approved, ballot('dee', { decision: 'reject' }), 1300).refusal?.code).toBe('approval_closed');
+  });
+
+  it('takes the same vote again, which changes nothing: its answer was lost', () => {
+    const before = run(open, [[1050, ballot('bob', { reason: 'quiet night' })]]);
+    expect(reduceApproval(before, ballot('Bob'), 1100)).toEqual({ state: before, refusal: undefined });
+    expect(reduceApproval(approved, ballot('cy'), 1300)).toEqual({ state: approved, refusal: undefined });
+    const late = reduceApproval(approved, ballot('cy'), 1700);
+    expect(late).toMatchObject({ state: { state: 'expired', votes: approved.votes }, refusal: undefined });
+    expect(reduceApproval(approved, ballot('cy', { actionHash: otherHash }), 1300).refusal?.code).toBe('approval_closed');
   });
 
   it('counts a quorum of 0 as 1', () => {
@@ -167,7 +176,7 @@ describe('any history of an approval', () => {
         for (const { before, next, state, refusal } of steps(input)) {
           expect(allowed[before.state] ?? [before.state]).toContain(state.state);
           if (next.type !== 'vote' || before.state === 'pending') continue;
-          expect(refusal).toBeDefined();
+          expect(refusal === undefined).toBe(repeatsVote(before, next));
           expect(state.votes).toEqual(before.votes);
         }
       }),

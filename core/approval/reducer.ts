@@ -35,6 +35,11 @@ export function sameVoter(a: string, b: string): boolean {
   return a.trim().toLowerCase() === b.trim().toLowerCase();
 }
 
+/** Whether the vote was cast before and counts: its answer was lost, and whoever voted asks again. The first reason stays. */
+export function repeatsVote({ votes }: ApprovalState, again: Pick<Vote, 'voter' | 'decision' | 'actionHash'>): boolean {
+  return votes.some((item) => sameVoter(item.voter, again.voter) && item.decision === again.decision && item.actionHash === again.actionHash);
+}
+
 /** When `tick` will change the state, or undefined when time has no say any more. */
 export function approvalExpiresAt(state: ApprovalState): number | undefined {
   const request = requestOf(state);
@@ -88,12 +93,14 @@ export function assertApprovalValid(state: ApprovalState): void {
 
 function vote(state: ApprovalState, event: ApprovalEvent & { type: 'vote' }, nowMs: number): ApprovalStep {
   const request = requestOf(state);
+  if (repeatsVote(state, event)) return accepted(state);
   if (state.state === 'expired') return refused(state, 'approval_expired', 'the time to decide is over; ask for the action again');
   if (state.state !== 'pending') return refused(state, 'approval_closed', `the approval is already ${state.state}`);
   if (event.voter.trim() === '') return refused(state, 'invalid_request', 'a vote needs the name of its voter');
   if (event.decision !== 'approve' && event.decision !== 'reject') return refused(state, 'invalid_request', 'a vote is approve or reject');
   if (sameVoter(event.voter, request.requestedBy)) return refused(state, 'voter_is_requester', 'who asked for the action cannot decide on it');
-  if (state.votes.some((item) => sameVoter(item.voter, event.voter))) return refused(state, 'already_voted', `${event.voter} has voted already`);
+  if (state.votes.some((item) => sameVoter(item.voter, event.voter)))
+    return refused(state, 'already_voted', `${event.voter} has voted otherwise already`);
   if (event.actionHash !== request.actionHash)
     return refused(state, 'hash_mismatch', 'the vote names another action than the one to be run; look at it again');
   const cast: Vote = { voter: event.voter, decision: event.decision, actionHash: event.actionHash, reason: event.reason, atMs: nowMs };

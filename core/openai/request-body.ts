@@ -13,6 +13,8 @@ export interface RequestBody {
   readonly includeUsage: boolean;
   /** Undefined: the client sets no limit. */
   readonly maxTokens: number | undefined;
+  /** The field that sets it: there are an older and a newer one. */
+  readonly maxTokensParam: 'max_tokens' | 'max_completion_tokens';
   /** Empty: not set. */
   readonly serviceTier: string;
   /** Estimate, about four bytes a token. */
@@ -53,6 +55,7 @@ export function readRequestBody(endpoint: Endpoint, bytes: Uint8Array, forbidden
     streams: fields.stream === true,
     includeUsage: options?.include_usage === true,
     maxTokens: limit?.tokens,
+    maxTokensParam: limit?.param ?? 'max_tokens',
     serviceTier: text(fields.service_tier),
     promptTokens: prompt.tokens,
     leadingText: prompt.leadingText,
@@ -76,12 +79,12 @@ function parse(bytes: Uint8Array): Fields | undefined {
   }
 }
 
-function maxTokens(fields: Fields): { tokens: number } | InvalidBody | undefined {
+function maxTokens(fields: Fields): { tokens: number; param: RequestBody['maxTokensParam'] } | InvalidBody | undefined {
   const param = nullish(fields.max_completion_tokens) ? 'max_tokens' : 'max_completion_tokens';
   const value = fields[param];
   if (nullish(value)) return undefined;
   const fine = typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 0xffff_ffff;
-  return fine ? { tokens: value } : invalid(`"${param}" must be a positive integer`, param);
+  return fine ? { tokens: value, param } : invalid(`"${param}" must be a positive integer`, param);
 }
 
 interface Prompt {

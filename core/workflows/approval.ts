@@ -36,9 +36,10 @@ export async function approval(request: ApprovalRequest, act: ApprovalActivities
     const step = reduceApproval(before, event, ctl.now());
     if (step.refusal) throw fromRefusal(step.refusal);
     state = step.state;
-    if (event.type === 'vote')
+    if (event.type === 'vote' && state.votes.length > before.votes.length) {
       ctl.tell(`${actor} ${event.decision === 'approve' ? 'approves' : 'rejects'}${event.reason === '' ? '' : `: ${event.reason}`}`);
-    if (event.type === 'vote') unwritten.push(approvalAudit(state, `vote-${state.votes.length}`, actor, ctl.now(), 'voted'));
+      unwritten.push(approvalAudit(state, `vote-${state.votes.length}`, actor, ctl.now(), 'voted'));
+    }
     if (!isDecided(before) && isDecided(state)) {
       ctl.tell(`**${state.state}**`);
       unwritten.push(approvalAudit(state, state.state, actor, ctl.now()));

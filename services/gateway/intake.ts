@@ -63,7 +63,7 @@ export function createIntake(options: IntakeOptions): Intake {
     if (!mayUse(key, body.model)) return refuse({ code: 'permission_denied', message: `this API key may not use "${body.model}"`, param: 'model' });
     const maxOutputTokens = body.maxTokens ?? config.defaultMaxTokens;
     if (maxOutputTokens > config.maxOutputTokens) {
-      return refuse({ code: 'invalid_request', message: `at most ${config.maxOutputTokens} tokens can be asked for`, param: 'max_tokens' });
+      return refuse({ code: 'invalid_request', message: `at most ${config.maxOutputTokens} tokens can be asked for`, param: body.maxTokensParam });
     }
 
     const wishes = readWishes(request.headers);

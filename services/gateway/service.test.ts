@@ -160,8 +160,9 @@ describe('what a client may do wrong', () => {
       { model: 'llama-3.1-8b', messages: message, max_completion_tokens: 10_000_000 },
       400,
       'invalid_request',
-      'max_tokens',
+      'max_completion_tokens',
     ],
+    ['the same in the older way', { model: 'llama-3.1-8b', messages: message, max_tokens: 10_000_000 }, 400, 'invalid_request', 'max_tokens'],
     ['a body that is too large', { model: 'llama-3.1-8b', messages: [{ role: 'user', content: 'x'.repeat(2_000) }] }, 413, 'body_too_large', null],
   ])('%s', async (_what, body, status, code, param) => {
     const fleet = await ScriptedFleet.start({ maxBodyBytes: 1_500 });

@@ -1,6 +1,6 @@
 // What the worker does to the world for approvals: asks their workflows, writes refused votes to the audit log, reads
 // the mirror in the store.
-import { reduceApproval } from '../../core/approval/reducer.ts';
+import { reduceApproval, repeatsVote } from '../../core/approval/reducer.ts';
 import { refusal, SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type VoteInput, voteUpdate } from '../../core/workflows/approval.ts';
 import * as contracts from '../../lib/contracts.ts';
@@ -36,6 +36,7 @@ export function createEffects(ports: Ports, config: { readonly askMs: number }) 
         const known = await mirrored(approvalId);
         if (!known)
           return { approval: undefined, refusal: refusal('unknown_approval', `there is no approval ${approvalId}; see "switchyard approvals"`) };
+        if (repeatsVote(known, ballot)) return { approval: known, refusal: undefined };
         if (known.state === 'expired')
           return { approval: known, refusal: refusal('approval_expired', 'the time to decide is over; ask for the action again') };
         return { approval: known, refusal: refusal('approval_closed', `the approval is already ${known.state}`) };

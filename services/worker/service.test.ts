@@ -315,6 +315,16 @@ describe('votes', () => {
     expect(await list(false)).toEqual(['approved']);
   });
 
+  it('sent again because their answer was lost get the same answer, and are written down once', async () => {
+    expect(await vote('bob')).toMatchObject({ refusal: null, approval: { state: 'approved' } });
+    expect(await vote('bob')).toMatchObject({ refusal: null, approval: { state: 'approved', votes: [{ voter: 'bob' }] } });
+    await world.clock.advance(100);
+    // Its workflow has ended.
+    expect(await vote('Bob')).toMatchObject({ refusal: null, approval: { state: 'approved', votes: [{ voter: 'bob' }] } });
+    await world.clock.advance(100);
+    expect(kinds()).toEqual(['approval.requested ada', 'approval.voted bob', 'approval.approved bob']);
+  });
+
   it('of the requester are refused, and in the audit log when the answer comes', async () => {
     expect(await vote('Ada')).toMatchObject({ refusal: { code: 'voter_is_requester' } });
     expect(kinds()).toContain('approval.vote_refused Ada');
