@@ -40,7 +40,7 @@ function bar(span: SpanRow, fromMs: number, totalMs: number): string {
   const scale = barWidth / Math.max(totalMs, 1e-3);
   const begin = Math.min(barWidth - 1, Math.floor((span.startMs - fromMs) * scale));
   const length = Math.max(1, Math.min(barWidth - begin, Math.round((span.endMs - span.startMs) * scale)));
-  return `${' '.repeat(begin)}${'━'.repeat(length)}`.padEnd(barWidth);
+  return `${' '.repeat(begin)}${(span.open ? '╍' : '━').repeat(length)}`.padEnd(barWidth);
 }
 
 function facts(span: SpanRow): string {
@@ -61,7 +61,8 @@ function showJourney(journey: Journey): void {
     const { span } = node;
     const name = span.failed ? colors.red(span.name) : colors.bold(span.name);
     const times = `${(span.startMs - fromMs).toFixed(1).padStart(9)} ms ${(span.endMs - span.startMs).toFixed(1).padStart(9)} ms`;
-    say(`${times}  ${colors.cyan(bar(span, fromMs, totalMs))}  ${indent}${branch}${name} ${colors.dim(span.process)} ${facts(span)}`);
+    const open = span.open ? colors.yellow('still open ') : '';
+    say(`${times}  ${colors.cyan(bar(span, fromMs, totalMs))}  ${indent}${branch}${name} ${colors.dim(span.process)} ${open}${facts(span)}`);
     node.children.forEach((child, index) => {
       const last = index === node.children.length - 1;
       line(child, indent + (branch === '' ? '' : branch.startsWith('└') ? '  ' : '│ '), last ? '└ ' : '├ ');

@@ -24,6 +24,15 @@ export interface NodeHttpOptions {
   readonly requestWithinMs?: number;
 }
 
+/** As a metric names them: any word can come as a method. */
+const knownMethods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE']);
+
+interface Serving {
+  readonly handler: HttpHandler;
+  readonly routeOf: (path: string) => string;
+  readonly draining: () => boolean;
+}
+
 /** Open connections; the server resets more. */
 const maxConnections = 20_000;
 
@@ -31,6 +40,7 @@ export function createNodeHttp(options: NodeHttpOptions): Http {
   const { clock, telemetry, headersWithinMs = 20_000, requestWithinMs = 120_000 } = options;
   const failures = telemetry.counter('switchyard_http_handler_failures_total');
   const connections = telemetry.gauge('switchyard_http_connections');
+  const durations = telemetry.histogram('http_server_request_duration_seconds');
 
   /** Refuses a request before its handler: what is left of it is not read. */
   function refuse(outgoing: ServerResponse, malformed: Malformed): void {
@@ -39,9 +49,16 @@ export function createNodeHttp(options: NodeHttpOptions): Http {
     outgoing.end(body);
   }
 
-  function handle(handler: HttpHandler, incoming: IncomingMessage, outgoing: ServerResponse, draining: () => boolean): NodeResponse {
+  function handle({ handler, routeOf, draining }: Serving, incoming: IncomingMessage, outgoing: ServerResponse): NodeResponse {
+    const startMs = clock.now();
     const request = new NodeRequest(incoming, clock);
-    const response = new NodeResponse(outgoing, draining);
+    const response = new NodeResponse(outgoing, draining, () => {
+      durations.observe((clock.now() - startMs) / 1000, {
+        http_request_method: knownMethods.has(request.method) ? request.method : '_OTHER',
+        http_route: routeOf(request.path),
+        http_response_status_code: outgoing.headersSent ? String(outgoing.statusCode) : '',
+      });
+    });
     const failed = (thrown: unknown) => {
       failures.add(1);
       telemetry.log.error('http handler failed', {
@@ -63,8 +80,9 @@ export function createNodeHttp(options: NodeHttpOptions): Http {
   }
 
   return {
-    async serve({ host, port, tls }, handler) {
+    async serve({ host, port, tls, routeOf = () => '' }, handler) {
       let draining = false;
+      const serving: Serving = { handler, routeOf, draining: () => draining };
       const settings: ServerOptions = {
         // Longer than the idle time of usual load balancers, so that they close first and never meet a reset.
         keepAliveTimeout: 65_000,
@@ -84,10 +102,7 @@ export function createNodeHttp(options: NodeHttpOptions): Http {
       const responses = new WeakMap<Duplex, NodeResponse>();
       server.on('request', (incoming, outgoing) => {
         if (incoming.httpVersion === '1.1' && incoming.headers.host === undefined) return refuse(outgoing, noHost);
-        responses.set(
-          incoming.socket,
-          handle(handler, incoming, outgoing, () => draining),
-        );
+        responses.set(incoming.socket, handle(serving, incoming, outgoing));
       });
       server.on('checkExpectation', (_incoming, outgoing) => refuse(outgoing, unmetExpectation));
       server.on('connect', (_incoming, socket) => answerBare(socket, noTunnel, false, clock));

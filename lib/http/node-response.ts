@@ -16,8 +16,11 @@ export class NodeResponse implements HttpResponse {
   #drainWaiters: (() => void)[] = [];
   #leftHandlers: (() => void)[] = [];
 
-  /** `closing()`: the server takes no more requests, the client should not use this connection again. */
-  constructor(outgoing: ServerResponse, closing: () => boolean) {
+  /**
+   * `closing()`: the server takes no more requests, the client should not use this connection again. `over` is called when
+   * the response has been sent or the connection is gone.
+   */
+  constructor(outgoing: ServerResponse, closing: () => boolean, over: () => void) {
     this.#outgoing = outgoing;
     this.#closing = closing;
     outgoing.on('error', () => {});
@@ -25,6 +28,7 @@ export class NodeResponse implements HttpResponse {
     outgoing.on('close', () => {
       this.#gone = true;
       this.#drained();
+      over();
       if (this.#ended) return;
       for (const run of this.#leftHandlers.splice(0)) run();
     });

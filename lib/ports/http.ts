@@ -43,7 +43,16 @@ export interface HttpTls {
   readonly caFile?: string | undefined;
 }
 
+export interface HttpListening {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly tls?: HttpTls | undefined;
+  /** A path as metrics name it, `/v1/models/{id}` say: one of a few, or '' for a path that is not served. Absent: always ''. */
+  readonly routeOf?: (path: string) => string;
+}
+
 export interface Http {
-  /** `port` 0 takes a free one. @throws SwitchyardError `port_taken` | `invalid_config` (a file of `tls` cannot be read) */
-  serve(options: { host: string; port: number; tls?: HttpTls | undefined }, handler: HttpHandler): Promise<HttpServer>;
+  /** @throws SwitchyardError `port_taken` | `invalid_config` (a file of `tls` cannot be read) */
+  serve(options: HttpListening, handler: HttpHandler): Promise<HttpServer>;
 }

@@ -12,9 +12,10 @@ interface Span {
 /** A process with a ring, whose exports and notices are seen. */
 function makeProcess(clock: VirtualClock) {
   const telemetry = createMemoryTelemetry(clock);
-  const ring = createSpanRing<Span>(() => {
+  const unasked = () => {
     throw new Error('not asked for');
-  }, 1_000);
+  };
+  const ring = createSpanRing<Span>({ record: unasked, traceId: ({ traceId }) => traceId, requestId: unasked }, 1_000);
   const sent: string[] = [];
   const told: string[][] = [];
   const send = (span: Span) => sent.push(`${span.traceId} ${span.name}`);
@@ -22,7 +23,7 @@ function makeProcess(clock: VirtualClock) {
   kept.tellOthers((traceIds) => told.push([...traceIds]));
   function end(traceId: string, name: string): void {
     const now = kept.has(traceId);
-    ring.add({ traceId, name }, traceId, undefined, now);
+    ring.add({ traceId, name }, now);
     if (now) send({ traceId, name });
   }
   return { kept, end, sent, told, telemetry };

@@ -7,7 +7,7 @@ import type { Attributes, AttributeValue, KeepReason, Logger, Span, SpanOptions,
 import { checkAttributes } from './attributes.ts';
 import { checkLabels, metricEntry } from './metrics.ts';
 import { runInSpan } from './run-in-span.ts';
-import { createSpanRing, eventLine, type SpanSource } from './span-ring.ts';
+import { createSpanRing, eventLine, requestIdOf, type SpanSource } from './span-ring.ts';
 
 export interface RecordedSpan {
   readonly name: string;
@@ -47,7 +47,7 @@ export interface MemoryTelemetry extends Telemetry {
   readonly observations: Map<string, number[]>;
   /** Value of a counter or gauge; the sum over all label values when `labels` is absent. */
   value(name: string, labels?: Readonly<Record<string, string>>): number;
-  /** Ended spans, for findSpans. */
+  /** For findSpans. */
   readonly ring: SpanSource;
 }
 
@@ -77,7 +77,11 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
   const logs = options.sharing?.logs ?? [];
   const counters = new Map<string, number>();
   const observations = new Map<string, number[]>();
-  const ring = createSpanRing<RecordedSpan>((span) => toSpanRecord(span, service));
+  const ring = createSpanRing<RecordedSpan>({
+    record: (span) => toSpanRecord(span, service, clock.now()),
+    traceId: (span) => span.traceId,
+    requestId: (span) => requestIdOf(span.attributes),
+  });
   const ids = countersOfIds.get(spans) ?? { next: 1 };
   countersOfIds.set(spans, ids);
 
@@ -114,6 +118,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
       kept: undefined,
     };
     keep(spans, record);
+    ring.begin(record);
     return {
       traceId: record.traceId,
       context: { traceparent: `00-${record.traceId}-${record.spanId}-01` },
@@ -135,8 +140,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
       end() {
         if (record.endMs !== undefined) return;
         record.endMs = clock.now();
-        const requestId = record.attributes['switchyard.request.id'];
-        ring.add(record, record.traceId, typeof requestId === 'string' ? requestId : undefined);
+        ring.add(record);
       },
     };
   }
@@ -193,7 +197,7 @@ function withoutUndefined(attributes: Attributes | undefined): Record<string, At
   return Object.fromEntries(Object.entries(attributes ?? {}).filter((pair): pair is [string, AttributeValue] => pair[1] !== undefined));
 }
 
-function toSpanRecord(span: RecordedSpan, service: string): SpanRecord {
+function toSpanRecord(span: RecordedSpan, service: string, nowMs: number): SpanRecord {
   return {
     traceId: span.traceId,
     spanId: span.spanId,
@@ -202,7 +206,8 @@ function toSpanRecord(span: RecordedSpan, service: string): SpanRecord {
     service,
     process: span.process,
     startMs: span.startMs,
-    endMs: span.endMs ?? span.startMs,
+    endMs: span.endMs ?? nowMs,
+    open: span.endMs === undefined,
     failed: span.failed !== undefined,
     attributesJson: JSON.stringify(span.attributes),
     events: span.events.map((event) => eventLine(event.name, event.attributes)),

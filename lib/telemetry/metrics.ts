@@ -184,8 +184,13 @@ export const metrics = {
   switchyard_actor_crashes_total: { type: 'counter', help: 'Actor steps or effects that threw.', labels: ['kind'] },
   switchyard_actor_restarts_total: { type: 'counter', help: 'Actors started anew after a failed step.', labels: ['kind'] },
   switchyard_mailbox_full_total: { type: 'counter', help: 'Messages refused because an actor had too many.', labels: ['kind'] },
-  switchyard_event_loop_delay_seconds: { type: 'gauge', help: 'Longest event loop delay in the last second.', labels: [] },
+  switchyard_event_loop_delay_seconds: { type: 'gauge', help: 'Longest event loop delay since the metrics were last asked for.', labels: [] },
   switchyard_heartbeat_age_seconds: { type: 'gauge', help: 'Time since the main loop last ran, as the probe thread sees it.', labels: [] },
+  switchyard_metrics_age_seconds: {
+    type: 'gauge',
+    help: 'Age of these metrics: while the main loop is busy the probe thread gives its last answer again.',
+    labels: [],
+  },
   switchyard_service_ready: { type: 'gauge', help: '1 while the service is ready.', labels: ['service'] },
   switchyard_bus_dropped_total: {
     type: 'counter',
@@ -209,6 +214,15 @@ export const metrics = {
     labels: ['reason', 'result'],
   },
   switchyard_spans_dropped_total: { type: 'counter', help: 'Spans that the exporter could not take.', labels: [] },
+
+  // OpenTelemetry semantic conventions for HTTP servers, under their Prometheus names.
+  http_server_request_duration_seconds: {
+    type: 'histogram',
+    help: 'Request to end of the response (http.server.request.duration); a client that left before the head has no status.',
+    labels: ['http_request_method', 'http_route', 'http_response_status_code'],
+    // The standard buckets, and three for streams.
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120],
+  },
 
   // OpenTelemetry GenAI semantic conventions, under their Prometheus names.
   gen_ai_server_request_duration_seconds: {

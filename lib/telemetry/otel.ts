@@ -12,7 +12,7 @@ import { createMetrics, type Metrics } from './prometheus.ts';
 import { RecordedSpan, type SpanKeeper, toSpanRecord } from './recorded-span.ts';
 import { runInSpan } from './run-in-span.ts';
 import { createSampler, type SamplerName } from './sampler.ts';
-import { createSpanRing, type SpanSource } from './span-ring.ts';
+import { createSpanRing, requestIdOf, type SpanSource } from './span-ring.ts';
 import { activePlace, newSpanId, newTraceId, placeOf, TracePlace } from './trace-place.ts';
 
 export interface OtelTelemetryOptions {
@@ -59,7 +59,11 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     ...(options.writeLog ? { write: options.writeLog } : {}),
   });
   const stopping = new AbortController();
-  const ring = createSpanRing<RecordedSpan>((span) => toSpanRecord(span, service, id));
+  const ring = createSpanRing<RecordedSpan>({
+    record: (span) => toSpanRecord(span, service, id, clock.now()),
+    traceId: (span) => span.traceId,
+    requestId: (span) => requestIdOf(span.attributes),
+  });
   const exporting = options.tracingOff || (options.exporter ?? 'none') === 'none' ? undefined : startExporting();
   const kept =
     exporting && createKeptTraces({ clock, take: ring.take, send: exporting.send, counter: metrics.counter('switchyard_traces_kept_total') });
@@ -92,10 +96,10 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
   const keeper: SpanKeeper = {
     now: () => clock.now(),
     keep: kept?.keep,
+    began: ring.begin,
     ended(span) {
-      const requestId = span.attributes['switchyard.request.id'];
       const sends = exporting !== undefined && (span.context.sampled || kept?.has(span.traceId) === true);
-      ring.add(span, span.traceId, typeof requestId === 'string' ? requestId : undefined, sends);
+      ring.add(span, sends);
       if (sends) exporting.send(span);
     },
   };

@@ -17,6 +17,7 @@ export interface SpanEvent {
 /** What the spans of one service share. */
 export interface SpanKeeper {
   now(): number;
+  began(span: RecordedSpan): void;
   ended(span: RecordedSpan): void;
   keep: ((traceId: string, reason: KeepReason) => void) | undefined;
 }
@@ -52,6 +53,7 @@ export class RecordedSpan implements Span {
     this.#recording = place.recording;
     this.startMs = keeper.now();
     if (attributes) this.set(attributes);
+    if (this.#recording) keeper.began(this);
   }
 
   get traceId(): string {
@@ -95,7 +97,8 @@ export class RecordedSpan implements Span {
 
 const none: readonly TracePlace[] = [];
 
-export function toSpanRecord(span: RecordedSpan, service: string, process: string): SpanRecord {
+/** `nowMs`: where an open span is drawn to. */
+export function toSpanRecord(span: RecordedSpan, service: string, process: string, nowMs: number): SpanRecord {
   return {
     traceId: span.traceId,
     spanId: span.context.spanId,
@@ -104,7 +107,8 @@ export function toSpanRecord(span: RecordedSpan, service: string, process: strin
     service,
     process,
     startMs: span.startMs,
-    endMs: span.endMs,
+    endMs: span.ended ? span.endMs : nowMs,
+    open: !span.ended,
     failed: span.failed,
     attributesJson: JSON.stringify(span.attributes),
     events: span.events.map((event) => eventLine(event.name, event.attributes)),

@@ -1,30 +1,45 @@
-// The newest spans of this process, so that a request's journey can be shown without a tracing backend.
-// At the limit the oldest span is forgotten; journeys of long ago are then incomplete, and a tracing backend has them.
+// The newest spans of this process and those that have not ended, so that a request's journey can be shown without a
+// tracing backend. At the limit the oldest span is forgotten; journeys of long ago are then incomplete, and a tracing
+// backend has them. At their limit the oldest open span is not shown until it has ended.
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 
 export interface SpanRing<T> {
-  /** `taken`: `take` is not to return it. */
-  add(span: T, traceId: string, requestId: string | undefined, taken?: boolean): void;
-  /** Spans of every trace that touched the request, or of one trace; by start time, at most `limit`. */
+  begin(span: T): void;
+  /** It has ended. `taken`: `take` is not to return it. */
+  add(span: T, taken?: boolean): void;
+  /** Spans of every trace that touched the request, or of one trace, open ones too; by start time, at most `limit`. */
   find(query: { requestId: string; traceId: string }, limit?: number): SpanRecord[];
-  /** Spans of these traces, each once: those taken before are left out. */
+  /** Ended spans of these traces, each once: those taken before are left out. */
   take(traceIds: ReadonlySet<string>): T[];
 }
 
 /** What answers `findSpans`. */
 export type SpanSource = Pick<SpanRing<never>, 'find'>;
 
-/** Spans kept by default. */
+/** Spans kept by default, and as many open ones. */
 export const spanRingLimit = 20_000;
 
-/** `convert` runs when spans are asked for, not when they end. */
-export function createSpanRing<T>(convert: (span: T) => SpanRecord, limit = spanRingLimit): SpanRing<T> {
-  const entries: { span: T; traceId: string; requestId: string | undefined; taken: boolean }[] = [];
+/** Called when spans are asked for, not when they begin or end. */
+export interface SpanReader<T> {
+  record(span: T): SpanRecord;
+  traceId(span: T): string;
+  /** The request that it says it is about. */
+  requestId(span: T): string | undefined;
+}
+
+export function createSpanRing<T>(reader: SpanReader<T>, limit = spanRingLimit): SpanRing<T> {
+  const entries: { span: T; taken: boolean }[] = [];
+  const open = new Set<T>();
   let oldest = 0;
 
   return {
-    add(span, traceId, requestId, taken = false) {
-      const entry = { span, traceId, requestId, taken };
+    begin(span) {
+      if (open.size >= limit) open.delete(open.values().next().value!);
+      open.add(span);
+    },
+    add(span, taken = false) {
+      open.delete(span);
+      const entry = { span, taken };
       if (entries.length < limit) {
         entries.push(entry);
         return;
@@ -33,23 +48,30 @@ export function createSpanRing<T>(convert: (span: T) => SpanRecord, limit = span
       oldest = (oldest + 1) % limit;
     },
     find({ requestId, traceId }, most = 2000) {
+      const all = [...entries.map(({ span }) => span), ...open];
       const traces = new Set<string>();
       if (traceId !== '') traces.add(traceId);
-      if (requestId !== '') for (const entry of entries) if (entry.requestId === requestId) traces.add(entry.traceId);
-      return entries
-        .filter((entry) => traces.has(entry.traceId))
-        .map((entry) => convert(entry.span))
+      if (requestId !== '') for (const span of all) if (reader.requestId(span) === requestId) traces.add(reader.traceId(span));
+      return all
+        .filter((span) => traces.has(reader.traceId(span)))
+        .map(reader.record)
         .sort((a, b) => a.startMs - b.startMs || (a.spanId < b.spanId ? -1 : 1))
         .slice(0, most);
     },
     take(traceIds) {
       return entries.flatMap((entry) => {
-        if (entry.taken || !traceIds.has(entry.traceId)) return [];
+        if (entry.taken || !traceIds.has(reader.traceId(entry.span))) return [];
         entry.taken = true;
         return [entry.span];
       });
     },
   };
+}
+
+/** Of any span of ours. */
+export function requestIdOf(attributes: Readonly<Record<string, unknown>>): string | undefined {
+  const id = attributes['switchyard.request.id'];
+  return typeof id === 'string' ? id : undefined;
 }
 
 /** An event as a journey shows it: with its reason, where it has one. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 import { systemClock } from '../clock/system-clock.ts';
+import { VirtualClock } from '../clock/virtual-clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { attributeNames } from './attributes.ts';
 import { createMemoryTelemetry } from './memory-telemetry.ts';
@@ -237,23 +238,65 @@ describe('span ring', () => {
     attributesJson: '{}',
     events: [],
     linkedTraceIds: [],
+    open: false,
   });
+  const reader = { record, traceId: (name: string) => (name === '2' ? 'u' : 't'), requestId: () => undefined };
 
   test('forgets the oldest at the limit', () => {
-    const ring = createSpanRing(record, 3);
-    for (const name of ['1', '2', '3', '4', '5']) ring.add(name, 't', undefined);
+    const ring = createSpanRing(reader, 3);
+    for (const name of ['1', '2', '3', '4', '5']) ring.add(name);
     expect(ring.find({ requestId: '', traceId: 't' }).map((span) => span.name)).toEqual(['3', '4', '5']);
     expect(ring.find({ requestId: '', traceId: 't' }, 2).map((span) => span.name)).toEqual(['3', '4']);
   });
 
   test('gives each span of the wanted traces once, and still finds it', () => {
-    const ring = createSpanRing(record, 10);
-    ring.add('1', 't', undefined);
-    ring.add('2', 'u', undefined);
-    ring.add('3', 't', undefined, true);
+    const ring = createSpanRing(reader, 10);
+    ring.add('1');
+    ring.add('2');
+    ring.add('3', true);
     expect(ring.take(new Set(['t']))).toEqual(['1']);
     expect(ring.take(new Set(['t', 'u']))).toEqual(['2']);
     expect(ring.find({ requestId: '', traceId: 't' })).toHaveLength(2);
+  });
+});
+
+describe('spans that have not ended', () => {
+  test('are found by the request they are about, and drawn to the moment of asking', async () => {
+    const clock = new VirtualClock();
+    for (const telemetry of [otel({ clock }), createMemoryTelemetry(clock)]) {
+      const outer = telemetry.start('chat m', { attributes: { 'switchyard.request.id': 'req-1' } });
+      await clock.advance(30);
+      const inner = telemetry.start('stream', { parent: outer.context });
+      await clock.advance(10);
+      const open = telemetry.ring.find({ requestId: 'req-1', traceId: '' });
+      expect(open.map(({ name, open, startMs, endMs }) => [name, open, Math.round(endMs - startMs)])).toEqual([
+        ['chat m', true, 40],
+        ['stream', true, 10],
+      ]);
+      inner.end();
+      await clock.advance(5);
+      const later = telemetry.ring.find({ requestId: 'req-1', traceId: '' });
+      expect(later.map(({ open, startMs, endMs }) => [open, Math.round(endMs - startMs)])).toEqual([
+        [true, 45],
+        [false, 10],
+      ]);
+      outer.end();
+      expect(telemetry.ring.find({ requestId: '', traceId: outer.traceId }).map(({ open }) => open)).toEqual([false, false]);
+    }
+  });
+
+  test('are not shown beyond the limit, until they end', () => {
+    const ring = createSpanRing({ record: (name: string) => ({ name }) as SpanRecord, traceId: () => 't', requestId: () => undefined }, 2);
+    for (const name of ['1', '2', '3']) ring.begin(name);
+    expect(
+      ring
+        .find({ requestId: '', traceId: 't' })
+        .map((span) => span.name)
+        .toSorted(),
+    ).toEqual(['2', '3']);
+    ring.add('3');
+    ring.add('1');
+    expect(ring.find({ requestId: '', traceId: 't' })).toHaveLength(3);
   });
 });
 
@@ -261,7 +304,7 @@ describe('declared names', () => {
   const entries = Object.entries(metrics as Record<string, MetricEntry>);
 
   test.each(entries)('%s follows the naming rules', (name, entry) => {
-    expect(name).toMatch(/^((switchyard|gen_ai)_[a-z0-9_]+|target_info)$/);
+    expect(name).toMatch(/^((switchyard|gen_ai|http_server)_[a-z0-9_]+|target_info)$/);
     if (entry.type === 'counter') expect(name).toMatch(/_total$/);
     else expect(name).not.toMatch(/_total$/);
     if (entry.type === 'histogram') expect([...entry.buckets!]).toEqual([...new Set(entry.buckets)].sort((a, b) => a - b));

@@ -1004,6 +1004,7 @@ export interface SpanRecord {
   attributesJson: string;
   events: readonly string[];
   linkedTraceIds: readonly string[];
+  open: boolean;
 }
 export const SpanRecord: Codec<SpanRecord> = codec('SpanRecord', switchyard.operations.v1.SpanRecord);
 

@@ -13565,6 +13565,7 @@ export const switchyard = $root.switchyard = (() => {
                 SpanRecord.prototype.attributesJson = "";
                 SpanRecord.prototype.events = $util.emptyArray;
                 SpanRecord.prototype.linkedTraceIds = $util.emptyArray;
+                SpanRecord.prototype.open = false;
 
                 SpanRecord.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -13599,6 +13600,8 @@ export const switchyard = $root.switchyard = (() => {
                     if (message.linkedTraceIds != null && message.linkedTraceIds.length)
                         for (let i = 0; i < message.linkedTraceIds.length; ++i)
                             writer.uint32(98).string(message.linkedTraceIds[i]);
+                    if (message.open != null && $Object.hasOwnProperty.call(message, "open") && message.open !== false)
+                        writer.uint32(104).bool(message.open);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -13738,6 +13741,15 @@ export const switchyard = $root.switchyard = (() => {
                                 message.linkedTraceIds.push(reader.stringVerify());
                                 continue;
                             }
+                        case 13: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.open = value;
+                                else
+                                    delete message.open;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -13809,6 +13821,9 @@ export const switchyard = $root.switchyard = (() => {
                         for (let i = 0; i < object.linkedTraceIds.length; ++i)
                             message.linkedTraceIds[i] = $String(object.linkedTraceIds[i]);
                     }
+                    if (object.open != null)
+                        if (object.open)
+                            message.open = $Boolean(object.open);
                     return message;
                 };
 
@@ -13835,6 +13850,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.endMs = 0;
                         object.failed = false;
                         object.attributesJson = "";
+                        object.open = false;
                     }
                     if (message.traceId != null && $Object.hasOwnProperty.call(message, "traceId"))
                         object.traceId = message.traceId;
@@ -13866,6 +13882,8 @@ export const switchyard = $root.switchyard = (() => {
                         for (let j = 0; j < message.linkedTraceIds.length; ++j)
                             object.linkedTraceIds[j] = message.linkedTraceIds[j];
                     }
+                    if (message.open != null && $Object.hasOwnProperty.call(message, "open"))
+                        object.open = message.open;
                     return object;
                 };
 

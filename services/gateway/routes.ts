@@ -22,6 +22,13 @@ type Headers = Readonly<Record<string, string>>;
 
 const inference: Readonly<Record<string, Endpoint>> = { '/v1/chat/completions': 'chat', '/v1/completions': 'completions' };
 const modelsPath = '/v1/models';
+const probePaths: ReadonlySet<string> = new Set(['/health', '/liveness', '/readiness', '/metrics']);
+
+/** For metrics: ids of models are many. */
+export function routeOf(path: string): string {
+  if (Object.hasOwn(inference, path) || probePaths.has(path) || path === modelsPath) return path;
+  return path.startsWith(`${modelsPath}/`) ? `${modelsPath}/{id}` : '';
+}
 
 export function createRoutes(options: RoutesOptions): HttpHandler {
   const { ports, config, door, intake } = options;

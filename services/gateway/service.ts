@@ -16,7 +16,7 @@ import { createIntake } from './intake.ts';
 import { createLinkPool } from './link-pool.ts';
 import { createMeters } from './meters.ts';
 import { createRequests, type Requests } from './requests.ts';
-import { createRoutes } from './routes.ts';
+import { createRoutes, routeOf } from './routes.ts';
 
 export const gateway: Service<GatewayConfig> = { name: 'gateway', schema: gatewaySchema, start };
 
@@ -83,7 +83,7 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
 
   const intake = createIntake({ ports, config, door, meters, requests, draining: () => draining });
   const server = await http.serve(
-    { host: config.host, port: config.port, tls: httpTls(config) },
+    { host: config.host, port: config.port, tls: httpTls(config), routeOf },
     createRoutes({ ports, config, door, intake, ready }),
   );
   telemetry.log.info('gateway listens', { address: server.address });

@@ -396,6 +396,44 @@ describe('node:http', () => {
     await server.close(0);
   });
 
+  test('durations are measured by method, route and status, with few values of each', async () => {
+    const telemetry = createMemoryTelemetry(systemClock);
+    const http = createNodeHttp({ clock: systemClock, telemetry });
+    const routeOf = (path: string) => (path.startsWith('/models/') ? '/models/{id}' : '');
+    const arrived = Promise.withResolvers<void>();
+    const left = Promise.withResolvers<void>();
+    const server = await http.serve({ host: '127.0.0.1', port: 0, routeOf }, (request, response) => {
+      if (request.path === '/models/never') {
+        response.onClientLeft(left.resolve);
+        arrived.resolve();
+        return;
+      }
+      response.head(request.path === '/models/a' ? 200 : 404, {});
+      response.end('x');
+    });
+    await callNode(`${server.address}/models/a`);
+    await callNode(`${server.address}/models/b?x=1`, { method: 'PROPFIND' });
+    await callNode(`${server.address}/etc/passwd`);
+    const leaving = new AbortController();
+    const never = callNode(`${server.address}/models/never`, { signal: leaving.signal }).catch(() => 'left');
+    await arrived.promise;
+    leaving.abort();
+    expect(await never).toBe('left');
+    await left.promise;
+    await server.close(100);
+    const seen = [...telemetry.observations.keys()].filter((key) => key.startsWith('http_server_request_duration_seconds')).toSorted();
+    const labels = (method: string, status: string, route: string) =>
+      `http_server_request_duration_seconds{http_request_method="${method}",http_response_status_code="${status}",http_route="${route}"}`;
+    expect(seen).toEqual(
+      [
+        labels('GET', '200', '/models/{id}'),
+        labels('_OTHER', '404', '/models/{id}'),
+        labels('GET', '404', ''),
+        labels('GET', '', '/models/{id}'),
+      ].toSorted(),
+    );
+  });
+
   test('repeated headers are joined, the absolute form of a target is understood', async () => {
     const server = await serveNode((request, response) => {
       response.head(200, {});

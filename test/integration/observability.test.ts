@@ -1,5 +1,7 @@
 // What operators see of a fleet: every query of the dashboards and alerts against the /metrics of real processes, the
 // traces that are exported although nothing is sampled, and log lines that belong to them.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Alert, alerts } from '../../infra/observability/alerts.ts';
 import { dashboards } from '../../infra/observability/dashboards.ts';
@@ -9,7 +11,7 @@ import { eventually } from '../support/eventually.ts';
 import { metricOf, nothingExposed, readExposition } from '../support/exposition.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../support/otlp-receiver.ts';
-import { hasPrometheus, startPrometheus, type TestPrometheus } from '../support/prometheus.ts';
+import { hasPrometheus, type PrometheusSeries, startPrometheus, type TestPrometheus } from '../support/prometheus.ts';
 import { readPromql } from '../support/promql.ts';
 
 const model = 'llama-3.1-8b';
@@ -23,12 +25,16 @@ let fleet: Fleet;
 let receiver: OtlpReceiver;
 let prometheus: TestPrometheus | undefined;
 const exposed = nothingExposed();
+/** What every query of every panel shows while requests run. */
+const shown: { readonly where: string; readonly mayBeEmpty: boolean; readonly series: readonly PrometheusSeries[] }[] = [];
 /** By what happened to them. */
 const requests: Record<'plain' | 'moved' | 'continued', RequestRow> = {} as never;
 /** Alerts whose expression was true while all was well. */
 const falseAlarms: string[] = [];
 /** Spans of the request that simply went well, as the operator API shows them. */
 let plainSpans: string[] = [];
+/** Those of a request that streams, as the operator API shows them meanwhile. */
+let openSpans: string[] = [];
 
 function chat(maxTokens: number, signal?: AbortSignal): Promise<string> {
   return fetch(`${fleet.gatewayUrl}/v1/chat/completions`, {
@@ -107,6 +113,8 @@ beforeAll(async () => {
 
   const long = chat(100);
   requests.moved = await streaming([]);
+  const running = await fleet.client('test').get<Journey>(`/trace/${requests.moved.id}`);
+  openSpans = running.spans.filter((span) => span.open).map((span) => span.name);
   const move = await fleet.client('mover').post<MoveAnswer>('/migrate', { request: requests.moved.id, to: '' });
   await eventually('the request has moved', 20_000, async () => {
     const row = (await fleet.requests(true)).find((each) => each.id === requests.moved.id);
@@ -135,12 +143,53 @@ beforeAll(async () => {
   expect(await left).toBe('left');
   await readMetrics();
   await scrapedTwice();
-}, 150_000);
+  await lookAtPanels();
+}, 180_000);
+
+/** With SWITCHYARD_TEST_PANELS=true it is printed. */
+async function lookAtPanels(): Promise<void> {
+  if (!prometheus) return;
+  const running = Promise.all(Array.from({ length: 24 }, () => chat(150)));
+  await scrapedTwice();
+  for (const { where, panel, expr } of panelQueries)
+    shown.push({ where, mayBeEmpty: panel.mayBeEmpty === true, series: await prometheus.query(filledIn(expr)) });
+  for (const text of await running) expect(text).toContain('[DONE]');
+  if (process.env.SWITCHYARD_TEST_PANELS !== 'true') return;
+  const value = ({ value: [, text] }: PrometheusSeries) => `${Number(Number(text).toPrecision(4))}`;
+  console.log(shown.map(({ where, series }) => `${where}: ${series.length} series: ${series.slice(0, 6).map(value).join(', ')}`).join('\n'));
+}
 
 afterAll(async () => {
   await prometheus?.stop();
   await fleet?.stop();
   await receiver?.stop();
+});
+
+describe('metrics', () => {
+  const documented = [...readFileSync(join(import.meta.dirname, '../../docs/metrics.md'), 'utf8').matchAll(/^\| `(\w+)` \| (\w+) \|/gm)];
+
+  it('those of docs/metrics.md are served, and no others', () => {
+    const served = [...exposed.types].filter(([name]) => !/^(process|nodejs)_/.test(name)).map(([name, type]) => `${name} ${type}`);
+    const listed = documented.map(([, name, type]) => `${name} ${type}`);
+    expect(served.filter((metric) => !listed.includes(metric))).toEqual([]);
+    expect(listed.filter((metric) => !served.includes(metric))).toEqual([]);
+  });
+
+  it('the names that dashboards of other fleets use are among them, with samples as soon as there is something to count', () => {
+    const family = [
+      ...['requests_total', 'request_ttft_seconds', 'request_tpot_seconds', 'scheduler_e2e_duration_seconds', 'queue_depth', 'queue_wait_seconds'],
+      ...['pool_saturation', 'drops_total', 'migrations_total', 'migration_downtime_seconds', 'desired_instances', 'current_instances'],
+      ...['event_loop_delay_seconds', 'stale_instances'],
+    ].map((name) => `switchyard_${name}`);
+    const semantic = [
+      ...['request_duration_seconds', 'time_to_first_token_seconds', 'time_per_output_token_seconds'].map((name) => `gen_ai_server_${name}`),
+      ...['gen_ai_client_token_usage', 'http_server_request_duration_seconds'],
+    ];
+    const sampled = new Set([...exposed.labels.keys()].map((sample) => metricOf(sample, exposed)));
+    // Nothing is dropped here.
+    expect([...family, ...semantic].filter((name) => !sampled.has(name))).toEqual(['switchyard_drops_total']);
+    expect(exposed.types.get('switchyard_drops_total')).toBe('counter');
+  });
 });
 
 describe('dashboards and alerts', () => {
@@ -167,13 +216,12 @@ describe('dashboards and alerts', () => {
 
   it('Prometheus takes every query, and every panel shows something that does not wait for a failure', async (context) => {
     if (!prometheus) return context.skip('no Prometheus on PATH');
-    const empty: string[] = [];
-    for (const { where, panel, expr } of panelQueries) {
-      const series = await prometheus.query(filledIn(expr));
-      if (series.length === 0 && !panel.mayBeEmpty) empty.push(`${where}: ${expr}`);
-    }
     for (const { expr } of alerts) await prometheus.query(expr);
-    expect(empty).toEqual([]);
+    expect(shown).toHaveLength(panelQueries.length);
+    expect(shown.filter(({ series, mayBeEmpty }) => series.length === 0 && !mayBeEmpty).map(({ where }) => where)).toEqual([]);
+    // Numbers, unless the panel divides by what may be none.
+    const odd = shown.filter(({ series }) => series.some(({ value: [, text] }) => text !== 'NaN' && !Number.isFinite(Number(text))));
+    expect(odd.map(({ where }) => where)).toEqual([]);
   });
 
   it('nobody is called while all is well, and a dead instance is told', async (context) => {
@@ -245,6 +293,10 @@ describe('traces when nothing is sampled', () => {
     const streams = named(spans, 'stream');
     expect(streams.map((span) => span.attributes['error.type'] !== undefined)).toEqual([true, false]);
     expect(streams[0]!.attributes['switchyard.instance.id']).not.toBe(streams[1]!.attributes['switchyard.instance.id']);
+  });
+
+  it('a request that runs is shown with what has not ended', () => {
+    expect(openSpans.toSorted()).toEqual([`chat ${model}`, 'engine.generate', 'stream']);
   });
 
   it('a request that simply went well is not exported, and shown by the operator API all the same', () => {

@@ -7,9 +7,14 @@ import { stringify } from 'yaml';
 import { eventually } from './eventually.ts';
 import { freePort } from './fleet.ts';
 
+export interface PrometheusSeries {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly value: readonly [number, string];
+}
+
 export interface TestPrometheus {
   /** The series that a query returns now. @throws Error where Prometheus refuses it */
-  query(expr: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]>;
+  query(expr: string): Promise<PrometheusSeries[]>;
   stop(): Promise<void>;
 }
 

@@ -11,9 +11,12 @@ export interface ProbeStart {
 
 export type ToProbe =
   | { readonly type: 'state'; readonly ready: true | string }
-  | { readonly type: 'metrics'; readonly text: string }
+  /** The answer to the `scrape` of that number, and once at the start as number 0. */
+  | { readonly type: 'metrics'; readonly number: number; readonly text: string; readonly atMs: number }
   | { readonly type: 'close' };
 
 export type FromProbe =
   | { readonly type: 'listening'; readonly port: number }
+  /** Somebody wants the metrics. */
+  | { readonly type: 'scrape'; readonly number: number }
   | { readonly type: 'failed'; readonly code: string; readonly message: string };
