@@ -14,6 +14,7 @@ import { addReplayCommand } from './commands/replay.ts';
 import { addRequestCommands } from './commands/requests.ts';
 import { addTopCommand } from './commands/top.ts';
 import { addTraceCommand } from './commands/trace.ts';
+import { addWorkflowCommands } from './commands/workflows.ts';
 import { printJson } from './output.ts';
 
 interface GlobalOptions {
@@ -131,6 +132,7 @@ addTopCommand(program, contextOf);
 program.commandsGroup('Requests:');
 addRequestCommands(program, contextOf);
 addTraceCommand(program, contextOf);
+addWorkflowCommands(program, contextOf);
 program.commandsGroup('People:');
 addApprovalCommands(program, contextOf);
 addKeyCommands(program, contextOf);

@@ -1,7 +1,7 @@
 // status, instances, drain, undrain, scale, mode: the fleet.
 import { Argument, type Command, InvalidArgumentError } from 'commander';
 import colors from 'picocolors';
-import { type InstanceRow, type StartedAnswer, type StatusReport, stoppedOnPurpose } from '../../lib/operator/types.ts';
+import { type InstanceRow, type QueueRow, type StartedAnswer, type StatusReport, stoppedOnPurpose } from '../../lib/operator/types.ts';
 import { duration, health, printTable, say } from '../output.ts';
 import { type ContextOf, examples, present } from './context.ts';
 import { waitForWorkflow } from './wait.ts';
@@ -38,6 +38,7 @@ function showStatus(report: StatusReport): void {
       { title: 'NOW', value: (pool) => String(pool.current), align: 'right' },
       { title: 'PENDING', value: (pool) => String(pool.pending), align: 'right' },
       { title: 'WANTED', value: (pool) => String(pool.desired), align: 'right' },
+      { title: 'WAITING', value: (pool) => waiting(report.queues.find((queue) => queue.pool === pool.pool)), align: 'right' },
       { title: 'SCALING', value: (pool) => `${pool.mode} (${pool.policy})` },
     ],
     'No pool answered.',
@@ -49,6 +50,12 @@ function showStatus(report: StatusReport): void {
   say(`migrations: ${migrations.active} active, ${migrations.committed} committed, ${migrations.aborted} aborted, ${migrations.heldBack} held back`);
   if (!report.workflowsConnected) say(colors.yellow('Temporal is away: no new migrations, drains or approvals; serving goes on'));
   if (!report.storeConnected) say(colors.yellow('Redis is away: ownership does not change; serving goes on'));
+}
+
+/** Requests that wait, and how full the pool is: "3 of 1000, 120 % full". */
+function waiting(queue: QueueRow | undefined): string {
+  if (!queue) return '-';
+  return `${queue.waiting} of ${queue.limit}, ${Math.round(queue.saturation * 100)} % full`;
 }
 
 function healthOf(row: InstanceRow): string {

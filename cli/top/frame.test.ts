@@ -79,6 +79,7 @@ function answers(instances: readonly InstanceRow[], given: Partial<Answers> = {}
       },
     ],
     instances: { total: instances.length, healthy: instances.length, cordoned: 0 },
+    queues: [],
     requests: { running: 2, queued: 1 },
     migrations: { active: 0, committed: 0, aborted: 0, heldBack: 0 },
     workflowsConnected: true,

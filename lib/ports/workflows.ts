@@ -8,6 +8,17 @@ export interface WorkflowSummary {
   readonly status: 'running' | 'completed' | 'failed' | 'cancelled' | 'terminated' | 'timed_out';
   readonly startedAtMs: number;
   readonly closedAtMs: number | undefined;
+  /** One line about what it is for; empty for one of an earlier version. */
+  readonly summary: string;
+}
+
+export interface WorkflowFilter {
+  readonly name?: WorkflowName;
+  readonly running?: boolean;
+  /** What it is about: ids. */
+  readonly request?: string | undefined;
+  readonly instance?: string | undefined;
+  readonly pool?: string | undefined;
 }
 
 export interface HostingOptions {
@@ -40,7 +51,8 @@ export interface Workflows {
   /** A validated, synchronous change. @throws SwitchyardError with the validator's code when it refuses */
   update<T>(id: string, update: string, argument: unknown): Promise<T>;
   cancel(id: string): Promise<void>;
-  list(filter: { name?: WorkflowName; running?: boolean; limit: number }): Promise<WorkflowSummary[]>;
+  /** Newest first. @throws SwitchyardError `invalid_request` (what is no id) | `workflows_unavailable` */
+  list(filter: WorkflowFilter & { limit: number }): Promise<WorkflowSummary[]>;
   /** Runs workflows and activities here until stopped. Keeps trying while the engine is away, and says so in `ready`. */
   host(activities: ActivityImplementations, options?: HostingOptions): Hosting;
   connected(): boolean;

@@ -11,6 +11,7 @@ import type { Telemetry } from '../ports/telemetry.ts';
 import type { WorkflowSummary } from '../ports/workflows.ts';
 import { type Host, HostStopped, runAttempt } from './memory-activity.ts';
 import { asJson } from './memory-values.ts';
+import { describeWorkflow, type WorkflowFacts } from './workflow-summary.ts';
 
 export interface World {
   readonly clock: Clock;
@@ -27,6 +28,7 @@ export type RunEnd = { readonly result: unknown } | { readonly failure: Switchya
 export interface WorkflowRun {
   readonly done: Promise<RunEnd>;
   summary(): WorkflowSummary;
+  readonly facts: WorkflowFacts;
   query(name: string): unknown;
   update(name: string, argument: unknown): unknown;
   cancel(): void;
@@ -43,6 +45,7 @@ export function startRun<N extends WorkflowName>(world: World, { name, id, input
   const { clock, telemetry } = world;
   const trace = telemetry.active();
   const startedAtMs = clock.now();
+  const description = describeWorkflow(name, input);
   const cancellation = new AbortController();
   const timers = new Set<() => void>();
   const updates = new Map<string, UpdateHandler>();
@@ -161,7 +164,8 @@ export function startRun<N extends WorkflowName>(world: World, { name, id, input
 
   return {
     done: shield.exit(run),
-    summary: () => ({ id, name, status, startedAtMs, closedAtMs }),
+    summary: () => ({ id, name, status, startedAtMs, closedAtMs, summary: description.summary }),
+    facts: description.facts,
     query(query) {
       const handler = queries.get(query);
       if (!handler) throw new SwitchyardError('not_found', `workflow ${id} has no query ${query}`);

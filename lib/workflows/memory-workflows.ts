@@ -9,6 +9,7 @@ import type { Hosting, WorkflowSummary, Workflows } from '../ports/workflows.ts'
 import type { Host } from './memory-activity.ts';
 import { startRun, type WorkflowRun, type World } from './memory-run.ts';
 import { asJson } from './memory-values.ts';
+import { isAbout } from './workflow-search.ts';
 
 export interface MemoryWorkflowsOptions {
   readonly clock: Clock;
@@ -73,6 +74,7 @@ export function createMemoryWorkflows(options: MemoryWorkflowsOptions): Workflow
     cancel: async (id) => find(id).cancel(),
     async list(filter): Promise<WorkflowSummary[]> {
       return [...runs.values()]
+        .filter((run) => isAbout(run.facts, filter))
         .map((run) => run.summary())
         .filter(
           (item) =>

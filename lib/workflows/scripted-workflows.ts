@@ -42,7 +42,7 @@ export function createScriptedWorkflows(clock: Clock): ScriptedWorkflows {
   }
 
   function summary({ id, name, status, startedAtMs }: ScriptedRun): WorkflowSummary {
-    return { id, name, status, startedAtMs, closedAtMs: status === 'running' ? undefined : clock.now() };
+    return { id, name, status, startedAtMs, closedAtMs: status === 'running' ? undefined : clock.now(), summary: '' };
   }
 
   const scripted: ScriptedWorkflows = {

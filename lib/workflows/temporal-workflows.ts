@@ -1,12 +1,15 @@
 // Workflows in Temporal: starting, watching and changing them as a client, and hosting them as a worker.
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import type { SearchAttributePair } from '@temporalio/common';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { WorkflowName, WorkflowResults } from '../../core/workflows/catalogue.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { WorkflowSummary, Workflows } from '../ports/workflows.ts';
 import { lazyConnection, type TemporalAddress } from './temporal-connection.ts';
 import { hostInTemporal } from './temporal-host.ts';
-import { describeWorkflow } from './workflow-summary.ts';
+import { createTemporalSearch } from './temporal-search.ts';
+import { isAbout, listQuery, searchAttributes } from './workflow-search.ts';
+import { describeWorkflow, type WorkflowFacts } from './workflow-summary.ts';
 import { workflowTaskTimeoutMs } from './workflow-times.ts';
 
 export interface TemporalWorkflowsOptions extends TemporalAddress {
@@ -23,12 +26,15 @@ const pollTimeoutMs = 60_000;
 /** A result is waited for over an outage of this length. */
 const longestOutageMs = 60_000;
 const outagePauseMs = 500;
+/** Where the server cannot search by what workflows are about, so many of the newest are looked at. */
+const lookThrough = 1_000;
 
 /** Returns at once; connects when first used, and again whenever the server was away. */
 export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Workflows {
   const { telemetry } = options;
   const taskQueue = options.taskQueue ?? 'switchyard';
   const connection = lazyConnection(options, telemetry);
+  const search = createTemporalSearch(telemetry, () => Date.now());
 
   async function call<T>(what: string, timeoutMs: number, run: (client: Client) => Promise<T>): Promise<T> {
     try {
@@ -43,21 +49,33 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
     start: (name, id, input) =>
       call(`start ${name} ${id}`, callTimeoutMs, async (client) => {
         const { summary, details, facts } = describeWorkflow(name, input);
+        const startOnce = async (attributes: SearchAttributePair[]) => {
+          try {
+            await client.workflow.start(name, {
+              workflowId: id,
+              taskQueue,
+              args: [input],
+              workflowIdReusePolicy: 'REJECT_DUPLICATE',
+              workflowTaskTimeout: workflowTaskTimeoutMs,
+              staticSummary: summary,
+              staticDetails: details,
+              memo: { ...facts, summary },
+              ...(attributes.length > 0 && { typedSearchAttributes: attributes }),
+            });
+            return true;
+          } catch (thrown) {
+            if (thrown instanceof Error && thrown.name === 'WorkflowExecutionAlreadyStartedError') return false;
+            throw thrown;
+          }
+        };
+        if (!(await search.available(client, options.namespace))) return startOnce([]);
         try {
-          await client.workflow.start(name, {
-            workflowId: id,
-            taskQueue,
-            args: [input],
-            workflowIdReusePolicy: 'REJECT_DUPLICATE',
-            workflowTaskTimeout: workflowTaskTimeoutMs,
-            staticSummary: summary,
-            staticDetails: details,
-            memo: facts,
-          });
-          return true;
+          return await startOnce(searchAttributes(facts));
         } catch (thrown) {
-          if (thrown instanceof Error && thrown.name === 'WorkflowExecutionAlreadyStartedError') return false;
-          throw thrown;
+          // Told of them a moment ago, the server may not take them yet.
+          if (!isAboutSearchAttributes(thrown)) throw thrown;
+          search.refused();
+          return startOnce([]);
         }
       }),
 
@@ -98,14 +116,14 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
 
     list: (filter) =>
       call('list workflows', callTimeoutMs, async (client) => {
-        const terms: string[] = [];
-        if (filter.name !== undefined) terms.push(`WorkflowType = '${filter.name}'`);
-        if (filter.running !== undefined) terms.push(`ExecutionStatus ${filter.running ? '=' : '!='} 'Running'`);
         const found: WorkflowSummary[] = [];
         if (filter.limit <= 0) return found;
-        for await (const item of client.workflow.list({ query: terms.join(' AND '), pageSize: Math.min(filter.limit, 1000) })) {
-          found.push(summaryOf(item));
-          if (found.length >= filter.limit) break;
+        const searchable = await search.available(client, options.namespace);
+        const query = listQuery(filter, searchable);
+        let looked = 0;
+        for await (const item of client.workflow.list({ query, pageSize: searchable ? Math.min(filter.limit, lookThrough) : lookThrough })) {
+          if (searchable || isAbout((item.memo ?? {}) as WorkflowFacts, filter)) found.push(summaryOf(item));
+          if (found.length >= filter.limit || ++looked >= lookThrough) break;
         }
         return found;
       }),
@@ -123,13 +141,22 @@ export function connectTemporalWorkflows(options: TemporalWorkflowsOptions): Wor
   };
 }
 
-function summaryOf(info: Pick<WorkflowExecutionInfo, 'workflowId' | 'type' | 'status' | 'startTime' | 'closeTime'>): WorkflowSummary {
+/** The code of gRPC for what a server does not take. */
+const invalidArgument = 3;
+
+function isAboutSearchAttributes(thrown: unknown): boolean {
+  const cause = (thrown as { cause?: { code?: unknown; message?: string } } | undefined)?.cause;
+  return cause?.code === invalidArgument && /search attribute/i.test(cause.message ?? '');
+}
+
+function summaryOf(info: Pick<WorkflowExecutionInfo, 'workflowId' | 'type' | 'status' | 'startTime' | 'closeTime' | 'memo'>): WorkflowSummary {
   return {
     id: info.workflowId,
     name: info.type as WorkflowName,
     status: statusOf(info.status.name),
     startedAtMs: info.startTime.getTime(),
     closedAtMs: info.closeTime?.getTime(),
+    summary: typeof info.memo?.summary === 'string' ? info.memo.summary : '',
   };
 }
 

@@ -13,8 +13,10 @@ export interface WorkflowDescription {
   /** Markdown; empty when there is nothing to add. */
   readonly details: string;
   /** Kept with the workflow as its memo. */
-  readonly facts: Readonly<Record<string, string | number>>;
+  readonly facts: WorkflowFacts;
 }
+
+export type WorkflowFacts = Readonly<Record<string, string | number>>;
 
 const describers: { readonly [N in WorkflowName]: (input: WorkflowInputs[N]) => WorkflowDescription } = {
   migrateRequest: ({ requestId, pool, sourceInstanceId: source, targetInstanceId: target, reason, mode, reasons, requestedBy, ...plan }) => ({
@@ -35,7 +37,7 @@ const describers: { readonly [N in WorkflowName]: (input: WorkflowInputs[N]) => 
   scalePool: ({ pool, from, to, requestedBy, reasons, startInstanceIds, stopInstanceIds }) => ({
     summary: `Scale pool ${pool} from ${from} to ${to}, asked for by ${requestedBy}`,
     details: list([...startInstanceIds.map((id) => `start ${id}`), ...stopInstanceIds.map((id) => `empty and stop ${id}`), ...reasons]),
-    facts: { pool, from, to, requestedBy },
+    facts: { pool, from, to, instances: [...startInstanceIds, ...stopInstanceIds].join(' '), requestedBy },
   }),
   approval: ({ summary, details, pool, action, requestedBy, actionHash, quorum, parentWorkflowId }) => ({
     summary,

@@ -1,14 +1,17 @@
 // One function per thing an operator can ask. Each asks the service that decides; none decides here.
 import { refusal, SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { storyQuery } from '../../core/workflows/story.ts';
 import { type ApiKey, createKey, type KeyScope, listKeys, readKey, revokeKey, rootName } from '../../lib/auth/keys.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type * as operator from '../../lib/operator/types.ts';
 import { stoppedOnPurpose } from '../../lib/operator/types.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
+import type { WorkflowFilter } from '../../lib/ports/workflows.ts';
 import { DecisionRecord, type Refusal } from '../../proto/gen/messages.ts';
 import { type Operator, operatorNamePattern } from './access.ts';
 import type { ConsoleConfig } from './config.ts';
+import type { Queues } from './queues.ts';
 import { auditRow, instanceRow, requestRow, scrapeTarget, serviceRow, spanRow } from './rows.ts';
 
 /** Recent migrations and requests that a listing carries at most. */
@@ -42,7 +45,7 @@ function properName(name: string): Refusal | undefined {
 /** An answer of ours, or the refusal of the service that was asked. */
 export type Answer<T> = { readonly value: T } | { readonly refusal: Refusal };
 
-export function createEffects(config: ConsoleConfig, ports: Ports) {
+export function createEffects(config: ConsoleConfig, ports: Ports, queues: Pick<Queues, 'rows'>) {
   const { bus, store, workflows, clock } = ports;
   const ask = { timeoutMs: config.askMs };
   const collect = { timeoutMs: config.gatherMs };
@@ -93,6 +96,7 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return {
       services: serviceRows,
       pools: poolRows,
+      queues: queues.rows(),
       instances: {
         total: instanceRows.filter((row) => !stoppedOnPurpose(row)).length,
         healthy: instanceRows.filter((row) => row.health === 'healthy').length,
@@ -182,10 +186,17 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     return reply.refusal ? { refusal: reply.refusal } : { value: reply.approval };
   }
 
-  async function workflow(id: string): Promise<Answer<operator.WorkflowRow>> {
+  /** `withStory` asks a worker, which takes longer. */
+  async function workflow(id: string, withStory: boolean): Promise<Answer<operator.WorkflowRow>> {
     const summary = await workflows.describe(id);
     const result = summary.status === 'completed' ? await workflows.result(summary.name, id) : null;
-    return { value: { ...summary, closedAtMs: summary.closedAtMs ?? null, result } };
+    const story = withStory ? await workflows.query<string>(id, storyQuery).catch(() => '') : '';
+    return { value: { ...summary, closedAtMs: summary.closedAtMs ?? null, result, story } };
+  }
+
+  async function workflowList(filter: WorkflowFilter, limit: number): Promise<operator.WorkflowListRow[]> {
+    const found = await workflows.list({ ...filter, limit: Math.min(limit, listLimit) });
+    return found.map((row) => ({ ...row, closedAtMs: row.closedAtMs ?? null }));
   }
 
   async function audit(limit: number): Promise<operator.AuditRow[]> {
@@ -193,7 +204,7 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
   }
 
   async function keyRow(key: ApiKey): Promise<operator.KeyRow> {
-    const { spentMicros } = await store.ledger(key.id, key.limits);
+    const spentMicros = await store.spent(key.id);
     const { id, name, scopes, models, limits, createdMs, revokedMs } = key;
     return { id, name, scopes, models, ...limits, spentMicros, createdAtMs: createdMs, revoked: revokedMs > 0 };
   }
@@ -251,6 +262,7 @@ export function createEffects(config: ConsoleConfig, ports: Ports) {
     approvals,
     vote,
     workflow,
+    workflowList,
     keys,
     makeKey,
     revoke,

@@ -21,6 +21,8 @@ interface Call {
 interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly pattern: RegExp;
+  /** As metrics name it. */
+  readonly route: string;
   readonly needs: Scope;
   readonly run: (call: Call) => Promise<unknown>;
 }
@@ -47,6 +49,14 @@ const bodies = {
   }),
 };
 
+const workflowQuery = z.strictObject({
+  request: name.optional(),
+  instance: name.optional(),
+  pool: name.optional(),
+  running: z.enum(['true', 'false']).optional(),
+  limit: z.coerce.number().int().min(1).default(50),
+});
+
 function checked<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
@@ -60,16 +70,19 @@ function unwrap<T>(answer: Answer<T>): T {
   return answer.value;
 }
 
+/** An id, in a path. */
+const one = '/([^/]+)';
+
 function routes(effects: Effects): Route[] {
   const route = (method: Route['method'], path: string, needs: Scope, run: Route['run']): Route => ({
     method,
     needs,
     pattern: new RegExp(`^${base}${path}$`),
+    route: base + path.replaceAll(one, '/{id}'),
     run,
   });
   const get = (path: string, run: Route['run']) => route('GET', path, 'read', run);
   const post = (path: string, run: Route['run'], needs: Scope = 'operate') => route('POST', path, needs, run);
-  const one = '/([^/]+)';
   return [
     get('/status', () => effects.status()),
     get('/services', () => effects.services()),
@@ -80,7 +93,11 @@ function routes(effects: Effects): Route[] {
     get('/migrations', () => effects.migrations()),
     get(`/explain${one}`, async (call) => unwrap(await effects.explain(call.parameters[0]!))),
     get(`/trace${one}`, async (call) => unwrap(await effects.journey(call.parameters[0]!))),
-    get(`/workflows${one}`, async (call) => unwrap(await effects.workflow(call.parameters[0]!))),
+    get('/workflows', (call) => {
+      const { request, instance, pool, running, limit } = checked(workflowQuery, Object.fromEntries(call.query));
+      return effects.workflowList({ request, instance, pool, ...(running === 'true' && { running: true }) }, limit);
+    }),
+    get(`/workflows${one}`, async (call) => unwrap(await effects.workflow(call.parameters[0]!, call.query.get('story') === 'true'))),
     get('/audit', (call) => effects.audit(wholeNumber(call.query.get('limit'), 100))),
     post('/migrate', async (call) => {
       const { request, to } = checked(bodies.migrate, call.body);
@@ -149,9 +166,9 @@ async function readJson(request: HttpRequest): Promise<unknown> {
   }
 }
 
-export function operatorApi(effects: Effects, access: Access): HttpHandler {
+export function operatorApi(effects: Effects, access: Access): { readonly handler: HttpHandler; readonly routeOf: (path: string) => string } {
   const table = routes(effects);
-  return async (request, response) => {
+  const handler: HttpHandler = async (request, response) => {
     try {
       const matching = table.filter((route) => route.pattern.test(request.path));
       const route = matching.find((candidate) => candidate.method === request.method);
@@ -171,4 +188,5 @@ export function operatorApi(effects: Effects, access: Access): HttpHandler {
       if (!response.headSent) failure(response, thrown);
     }
   };
+  return { handler, routeOf: (path) => table.find((route) => route.pattern.test(path))?.route ?? '' };
 }

@@ -5,6 +5,7 @@ import * as contracts from '../../lib/contracts.ts';
 import { serverHeader } from '../../lib/operator/types.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
+import type { QueueStatus } from '../../proto/gen/messages.ts';
 import { consoleSchema } from './config.ts';
 import { console as operatorConsole } from './service.ts';
 
@@ -94,6 +95,49 @@ test('keys: created with the secret once, listed without it, revoked, and all of
     { kind: 'key.revoked', actor: 'bob', target: created.id },
   ]);
   expect(JSON.stringify(audited)).not.toContain(created.secret);
+});
+
+test('what waits is shown as the owners of the queues last told it', async () => {
+  const told = (changes: Partial<QueueStatus>) =>
+    others.publish(contracts.queueStatus, [changes.pool ?? 'chat'], {
+      ...{ pool: 'chat', ownerId: 'admission-1', epoch: 5, version: 1, atMs: world.clock.now(), classes: [], blockTokens: 16, limit: 100 },
+      ...{ saturation: 0.5, drainedPerSecond: 2 },
+      ...changes,
+    });
+  const classes = [
+    { sloClass: 'interactive' as const, requests: 2, continuations: 0, demandBlocks: 9, oldestArrivalMs: 0 },
+    { sloClass: 'batch' as const, requests: 1, continuations: 0, demandBlocks: 4, oldestArrivalMs: 0 },
+  ];
+  told({ version: 2, classes });
+  told({ version: 1 });
+  told({ epoch: 4, version: 9 });
+  told({ pool: 'unknown' });
+  const { body } = await call('GET', '/operator/v1/status');
+  expect(body.queues).toMatchObject([{ pool: 'chat', owner: 'admission-1', waiting: 3, limit: 100, saturation: 0.5 }]);
+  expect(body.queues[0].ageMs).toBeGreaterThanOrEqual(0);
+});
+
+test('workflows are found by what they are about', async () => {
+  await world.workflows.start('transferKv', 'copy-1', {
+    ...{ transferId: 'copy-1', requestId: 'req-1', epoch: 1, sourceInstanceId: 'chat-1', targetInstanceId: 'chat-2' },
+    ...{ blocks: 3, connections: 1, reservationTtlMs: 1_000, deadlineMs: 0, into: null },
+  });
+  await world.clock.advance(5);
+  await world.workflows.start('drainInstance', 'drain-1', {
+    ...{ drainId: 'drain-1', instanceId: 'chat-9', pool: 'chat', reason: 'operator', requestedBy: 'ann', withinMs: 1_000, approval: null },
+  });
+  const found = async (query: string) => {
+    const { status, body } = await call('GET', `/operator/v1/workflows?${query}`);
+    return status === 200 ? body.map((row: { id: string }) => row.id) : body.error.code;
+  };
+  expect(await found('')).toEqual(['drain-1', 'copy-1']);
+  expect(await found('request=req-1')).toEqual(['copy-1']);
+  expect(await found('instance=chat-9&running=true')).toEqual(['drain-1']);
+  expect(await found('pool=chat&limit=1')).toEqual(['drain-1']);
+  expect(await found('request=req-2')).toEqual([]);
+  expect(await found('worker=x')).toBe('invalid_request');
+  const { body } = await call('GET', '/operator/v1/workflows/copy-1?story=true');
+  expect(body).toMatchObject({ id: 'copy-1', status: 'running', summary: 'Copy KV of req-1 from chat-1 to chat-2', story: expect.any(String) });
 });
 
 test('Temporal is asked for at the start, not with the first status', async () => {

@@ -7,6 +7,7 @@ import type { Running, Service } from '../../lib/run/service.ts';
 import { accessMode, createAccess } from './access.ts';
 import { type ConsoleConfig, consoleSchema } from './config.ts';
 import { createEffects } from './effects.ts';
+import { watchQueues } from './queues.ts';
 import { operatorApi } from './routes.ts';
 
 export interface RunningConsole extends Running<ConsoleConfig> {
@@ -19,8 +20,13 @@ async function start(config: ConsoleConfig, ports: Ports): Promise<RunningConsol
   ports.workflows.connected();
   const mode = accessMode(config);
   const keys = watchKeys(ports, { ttlMs: config.keyTtlMs, graceMs: config.keyGraceMs, maxEntries: config.maxKeys });
-  const api = operatorApi(createEffects(config, ports), createAccess(keys, config));
-  const server = await ports.http.serve({ host: config.host, port: config.port, tls: httpTls(config) }, api);
+  const queues = watchQueues(
+    ports,
+    config.fleet.pools.map(({ id }) => id),
+  );
+  const api = operatorApi(createEffects(config, ports, queues), createAccess(keys, config));
+  const listening = { host: config.host, port: config.port, tls: httpTls(config), routeOf: api.routeOf };
+  const server = await ports.http.serve(listening, api.handler);
   ports.telemetry.log.info('operator API listens', { address: server.address, auth: mode });
   if (mode === 'open') {
     ports.telemetry.log.warn('open mode: anybody who can reach this address may operate the fleet without a key; set auth to "keys" to change that', {
@@ -33,7 +39,7 @@ async function start(config: ConsoleConfig, ports: Ports): Promise<RunningConsol
     owns: () => [],
     async drain(withinMs) {
       await server.close(withinMs);
-      await keys.stop();
+      await Promise.all([keys.stop(), queues.stop()]);
     },
   };
 }

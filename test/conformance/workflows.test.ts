@@ -4,7 +4,7 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { stateQuery, type VoteInput, voteUpdate, withdrawUpdate } from '../../core/workflows/approval.ts';
 import { storyQuery } from '../../core/workflows/story.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
-import type { Hosting, Workflows } from '../../lib/ports/workflows.ts';
+import type { Hosting, WorkflowFilter, Workflows } from '../../lib/ports/workflows.ts';
 import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
 import { createMemoryWorkflows } from '../../lib/workflows/memory-workflows.ts';
 import { connectTemporalWorkflows } from '../../lib/workflows/temporal-workflows.ts';
@@ -163,13 +163,36 @@ describe.each(Object.entries(subjects))('workflows: %s', (_name, create) => {
   it('takes an update, refuses one with the code of its validator, and shows the state to queries', async () => {
     const id = await openApproval({ quorum: 2 });
     expect(await subject.workflows.update<ApprovalState>(id, voteUpdate, vote('bob'))).toMatchObject({ state: 'pending' });
-    expect(await code(subject.workflows.update(id, voteUpdate, vote('bob')))).toBe('already_voted');
+    expect(await subject.workflows.update<ApprovalState>(id, voteUpdate, vote('bob'))).toMatchObject({ state: 'pending', votes: [{ voter: 'bob' }] });
+    expect(await code(subject.workflows.update(id, voteUpdate, vote('bob', { decision: 'reject' })))).toBe('already_voted');
     expect(await code(subject.workflows.update(id, voteUpdate, vote('Ada')))).toBe('voter_is_requester');
     expect(await code(subject.workflows.update(id, voteUpdate, vote('cy', { actionHash: 'other' })))).toBe('hash_mismatch');
     expect((await subject.workflows.query<ApprovalState>(id, stateQuery)).votes.map(({ voter }) => voter)).toEqual(['bob']);
     expect(await subject.workflows.update<ApprovalState>(id, voteUpdate, vote('cy'))).toMatchObject({ state: 'approved' });
     expect(await subject.workflows.result('approval', id)).toMatchObject({ state: 'approved' });
     expect(await code(subject.workflows.update(id, voteUpdate, vote('dee')))).toBe('workflow_not_found');
+  });
+
+  it('is found by the request, the instance or the pool that it is about, and its children too', async () => {
+    const [one, other] = [newId('mig'), newId('mig')];
+    const requestId = `req-of-${one}`;
+    await subject.workflows.start('migrateRequest', one, migrationPlan({ migrationId: one, requestId, targetInstanceId: 'chat-77' }));
+    await subject.workflows.start('migrateRequest', other, migrationPlan({ migrationId: other, requestId: `req-of-${other}` }));
+    await Promise.all([one, other].map((id) => subject.workflows.result('migrateRequest', id)));
+    const found = async (filter: WorkflowFilter) => (await subject.workflows.list({ ...filter, limit: 100 })).map(({ id }) => id);
+    // Temporal lists what has happened a moment later.
+    await eventually('it is listed', 20_000, async () => {
+      const seen = await found({ request: requestId });
+      return { ok: seen.includes(one), seen };
+    });
+    expect(await found({ request: requestId })).not.toContain(other);
+    expect(await found({ instance: 'chat-77', name: 'migrateRequest' })).toEqual([one]);
+    expect(await found({ request: requestId, pool: 'chat' })).toContain(one);
+    expect(await found({ request: requestId, pool: 'large' })).toEqual([]);
+    expect(await found({ request: 'nobody' })).toEqual([]);
+    const [listed] = await subject.workflows.list({ request: requestId, name: 'migrateRequest', limit: 1 });
+    expect(listed!.summary).toMatch(/^Move req-of-/);
+    expect((await subject.workflows.describe(one)).summary).toBe(listed!.summary);
   });
 
   it('tells the story of what it did, while it runs and afterwards', async () => {

@@ -23,6 +23,7 @@ import type { WorkflowBody } from '../../../core/workflows/bodies.ts';
 import type { WorkflowInputs, WorkflowName, WorkflowResults } from '../../../core/workflows/catalogue.ts';
 import type { WorkflowControl } from '../../../core/workflows/control.ts';
 import { createStory, storyQuery } from '../../../core/workflows/story.ts';
+import { searchAttributes } from '../workflow-search.ts';
 import { describeStep, describeWorkflow } from '../workflow-summary.ts';
 import { workflowTaskTimeoutMs } from '../workflow-times.ts';
 import { fromTemporal, toTemporal } from './failures.ts';
@@ -99,7 +100,9 @@ function control(): WorkflowControl {
             args: [input],
             staticSummary: summary,
             staticDetails: details,
-            memo: facts,
+            memo: { ...facts, summary },
+            // Where the server knows them: the parent has them then.
+            ...(workflowInfo().typedSearchAttributes.getAll().length > 0 && { typedSearchAttributes: searchAttributes(facts) }),
             workflowTaskTimeout: workflowTaskTimeoutMs,
             parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
             cancellationType: 'WAIT_CANCELLATION_COMPLETED',
