@@ -70,8 +70,8 @@ export const listPools = rpc('scaling.pools', m.PoolsQuery, m.PoolsReply);
 /** Recorded. */
 export const scalingDecided = topic('scaling.decided', m.ScalingDecided);
 export const scalingEnded = topic('scaling.ended', m.ScalingEnded);
-/** Served by whoever can start instances (supervisor, agents that carry several engines), as one group. */
-export const startInstance = rpc('launcher.start', m.StartInstanceCommand, m.Acknowledgement);
+/** Keys: instance. Served by whoever can start it (supervisor, agents that carry several engines), as one group. */
+export const startInstance = rpc('launcher.*.start', m.StartInstanceCommand, m.Acknowledgement);
 /** Keys: instance. Served by whoever started it. */
 export const stopInstance = rpc('launcher.*.stop', m.StopInstanceCommand, m.Acknowledgement);
 

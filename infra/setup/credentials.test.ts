@@ -1,9 +1,13 @@
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { credentialsSchema } from '../../lib/run/credentials.ts';
 import { prepareCredentials, rootKeyToShow } from './credentials.ts';
 import { temporal } from './servers.ts';
+import { type PortName, parseSettings } from './settings.ts';
+import { jaeger, zipkin } from './tracing-ui.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -23,6 +27,41 @@ test('are made once, for their owner alone, and only what a process needs is tol
   expect(first.credentials('gateway').fleetSecret).toBe(first.credentials('agent').fleetSecret);
   expect(first.credentials('router')).not.toHaveProperty('fleetSecret');
   expect(first.credentials('router').nats).not.toEqual(first.credentials('worker').nats);
+});
+
+describe('an agent with a user of its own', () => {
+  const seat = (pool: string, id: string) => ({ instances: [{ pool, id }], launches: undefined });
+
+  test('knows the secrets of its instance, not those of others and not that of the fleet', () => {
+    const prepared = prepareCredentials(folder, { ...both, seats: [seat('chat', 'chat-1')] });
+    const [first, second] = [prepared.seat(seat('chat', 'chat-1')), prepared.seat(seat('chat', 'chat-2'))];
+    expect([first.isNew, second.isNew]).toEqual([false, true]);
+    const [one, two] = [first, second].map(({ path }) => credentialsSchema.parse(JSON.parse(readFileSync(path, 'utf8'))));
+    expect(statSync(first.path).mode & 0o777).toBe(0o600);
+    expect(one).toMatchObject({ nats: { user: 'agent-chat-1' }, redis: { user: 'lone-agent' } });
+    expect(one!.nats!.nkeySeed).not.toBe(two!.nats!.nkeySeed);
+    expect(Object.keys(one!.agentSecrets!.link)).toEqual(['chat-1']);
+    expect(one!.agentSecrets!.kv).toBe(two!.agentSecrets!.kv);
+    expect(JSON.stringify(one)).not.toContain(prepared.credentials('gateway').fleetSecret);
+    const told = readFileSync(prepared.natsConfigPath, 'utf8');
+    expect(told).toContain('# agent-chat-2\n');
+    expect(told).not.toContain(two!.nats!.nkeySeed);
+  });
+
+  test('keeps them at the next start', () => {
+    const { path } = prepareCredentials(folder, { ...both, seats: [seat('chat', 'chat-1')] }).seat(seat('chat', 'chat-1'));
+    const before = readFileSync(path, 'utf8');
+    prepareCredentials(folder, both).seat(seat('chat', 'chat-1'));
+    expect(readFileSync(path, 'utf8')).toBe(before);
+  });
+
+  test('that starts others may speak for these too, and has the leases', () => {
+    const prepared = prepareCredentials(folder, both);
+    const { path } = prepared.seat({ instances: [{ pool: 'chat', id: 'chat-1' }], launches: [{ pool: 'chat', id: 'chat-4' }] });
+    const made = credentialsSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    expect(made).toMatchObject({ redis: { user: 'agent' }, settings: { SWITCHYARD_AGENT_LAUNCHES: 'chat-4' } });
+    expect(Object.keys(made.agentSecrets!.link)).toEqual(['chat-1', 'chat-4']);
+  });
 });
 
 test('servers are told public keys and hashes', () => {
@@ -46,6 +85,34 @@ test.each([
   expect(rootKeyToShow({ root: '/x', stateFolder: '/x/state', host, env })).toBe(shown);
 });
 
-test("Temporal's development server, which asks nobody who they are, stays on loopback", () => {
-  expect(['127.0.0.1', '0.0.0.0', '10.0.0.5'].map(temporal.bindHost)).toEqual(['127.0.0.1', '127.0.0.1', '127.0.0.1']);
+test.each(['127.0.0.1', '0.0.0.0', '10.0.0.5'])('started for %s: what asks nobody who they are stays on loopback', (host) => {
+  const settings = parseSettings('/x', ['--host', host, '--state', folder], {});
+  const ports = Object.fromEntries(Object.entries(settings.ports).map(([name, { port }]) => [name, port])) as Record<PortName, number>;
+  const { args } = { args: temporal.args(settings, ports, prepareCredentials(folder, both)) };
+  expect([args[args.indexOf('--ip') + 1], args[args.indexOf('--ui-ip') + 1], temporal.bindHost(host)]).toEqual(Array(3).fill('127.0.0.1'));
+  expect(jaeger(settings, 'jaeger')).toMatchObject({ env: { JAEGER_LISTEN_HOST: '127.0.0.1' }, url: expect.stringContaining('//127.0.0.1:') });
+  expect(zipkin(settings, 'zipkin.jar').args).toContain('--armeria.ports[0].ip=127.0.0.1');
+});
+
+test('a composition gives this machine alone what it publishes', () => {
+  const compose = parse(readFileSync(join(import.meta.dirname, '../../docker-compose.yml'), 'utf8'), { merge: true, maxAliasCount: -1 }) as {
+    services: Record<string, { ports?: string[]; environment?: Record<string, string> }>;
+  };
+  const published = Object.entries(compose.services).flatMap(([name, { ports = [] }]) => ports.map((port) => `${name} ${port}`));
+  expect(published.length).toBeGreaterThan(4);
+  expect(published.filter((each) => !/ 127\.0\.0\.1:/.test(each))).toEqual([]);
+});
+
+test('every agent of a composition has credentials of its own', () => {
+  const compose = parse(readFileSync(join(import.meta.dirname, '../../docker-compose.yml'), 'utf8'), { merge: true, maxAliasCount: -1 }) as {
+    services: Record<string, { volumes?: string[]; environment?: Record<string, string> }>;
+  };
+  const agents = Object.values(compose.services).filter(({ environment }) => environment?.SWITCHYARD_AGENT_INSTANCES);
+  expect(agents.map(({ volumes }) => volumes)).toEqual(
+    agents.map(({ environment }) => [`credentials-agent-${environment!.SWITCHYARD_AGENT_INSTANCES!.split('/')[1]}:/run/credentials:ro`]),
+  );
+  const made = compose.services.credentials!.volumes!.filter((volume) => volume.startsWith('credentials-agent-'));
+  expect(made.map((volume) => volume.split(':')[1])).toEqual(
+    agents.map(({ environment }) => `/credentials/agent-${environment!.SWITCHYARD_AGENT_INSTANCES!.split('/')[1]}`),
+  );
 });

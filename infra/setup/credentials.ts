@@ -5,15 +5,23 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'n
 import { join, relative } from 'node:path';
 import { nkeys } from '@nats-io/transport-node';
 import { hashKey, keyPrefix } from '../../lib/auth/keys.ts';
+import { agentSecrets } from '../../lib/net/link-secrets.ts';
 import { isLoopback } from '../../lib/net/loopback.ts';
+import { type AgentSeat, seatName, seatRole } from '../../lib/roles/agent-seat.ts';
 import { natsConfig } from '../../lib/roles/nats-permissions.ts';
 import { redisAclFile } from '../../lib/roles/redis-rules.ts';
-import { roles, type UserName, userNames } from '../../lib/roles/roles.ts';
+import { busRole, roles, type UserName, userNames } from '../../lib/roles/roles.ts';
 import type { Credentials } from '../../lib/run/credentials.ts';
 import type { StartSettings } from './settings.ts';
 
+interface UserSecrets {
+  readonly nkeySeed: string;
+  readonly redisPassword: string;
+}
+
 interface Secrets {
-  readonly users: Partial<Record<UserName, { readonly nkeySeed: string; readonly redisPassword: string }>>;
+  /** By name: of services, and of agents with a user of their own. */
+  readonly users: Readonly<Record<string, UserSecrets>>;
   readonly fleetSecret: string;
   readonly rootKey: string;
 }
@@ -27,16 +35,25 @@ export interface Prepared {
   /** For SWITCHYARD_CREDENTIALS_FILE. */
   credentialsPath(user: UserName): string;
   credentials(user: UserName): Credentials;
+  /**
+   * The file of an agent that speaks for these instances alone. When it is new, its user is added to NATS' configuration:
+   * the server has to read it again.
+   */
+  seat(seat: AgentSeat): { readonly path: string; readonly isNew: boolean };
 }
 
 export interface PrepareOptions {
   /** False: that server is somebody else's, and takes other credentials or none. */
   readonly nats: boolean;
   readonly redis: boolean;
+  /** Agents that are known from the start: NATS need not be told of them again. */
+  readonly seats?: readonly AgentSeat[];
+  /** What else the configuration of NATS shall have. */
+  readonly natsExtra?: string;
   /** Redis 7 or later. */
   readonly readOnlyKeys: boolean;
-  /** Where the files of a user or a server go; default: all in `folder`. */
-  readonly folderOf?: (owner: UserName | 'nats' | 'redis' | 'root') => string;
+  /** Where the files of a user (an agent has its seat's name) or a server go; default: all in `folder`. */
+  readonly folderOf?: (owner: string) => string;
 }
 
 const secretsFile = 'secrets.json';
@@ -46,10 +63,12 @@ const ownerOnly = 0o600;
 export function prepareCredentials(folder: string, options: PrepareOptions): Prepared {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(folder, 0o700);
-  const secrets = completed(readSecrets(folder));
+  let secrets = completed(readSecrets(folder));
   write(join(folder, secretsFile), JSON.stringify(secrets, null, 2));
   const folderOf = options.folderOf ?? (() => folder);
-  const userOf = (user: UserName) => secrets.users[user]!;
+  const userOf = (user: string) => secrets.users[user]!;
+  const seats = new Map<string, AgentSeat>();
+  for (const seat of options.seats ?? []) addSeat(seat);
 
   function credentials(user: UserName): Credentials {
     const { nkeySeed, redisPassword } = userOf(user);
@@ -64,7 +83,7 @@ export function prepareCredentials(folder: string, options: PrepareOptions): Pre
   const credentialsPath = (user: UserName) => join(folderOf(user), `${user}.json`);
   for (const user of userNames) write(credentialsPath(user), JSON.stringify(credentials(user), null, 2));
   const natsConfigPath = join(folderOf('nats'), 'nats.conf');
-  write(natsConfigPath, natsConfig(each((user) => nkeys.fromSeed(new TextEncoder().encode(userOf(user).nkeySeed)).getPublicKey())));
+  writeNatsConfig();
   const redisAclPath = join(folderOf('redis'), 'redis.acl');
   write(
     redisAclPath,
@@ -75,7 +94,47 @@ export function prepareCredentials(folder: string, options: PrepareOptions): Pre
   );
   const rootKeyPath = join(folderOf('root'), 'root.key');
   write(rootKeyPath, secrets.rootKey);
-  return { natsConfigPath, redisAclPath, rootKeyPath, credentialsPath, credentials };
+
+  function writeNatsConfig(): void {
+    const publicKey = (name: string) => nkeys.fromSeed(new TextEncoder().encode(userOf(name).nkeySeed)).getPublicKey();
+    const services = userNames.map((name) => ({ name, role: busRole(name), publicKey: publicKey(name) }));
+    const agents = Array.from(seats, ([name, seat]) => ({ name, role: seatRole(seat), publicKey: publicKey(name) }));
+    write(natsConfigPath, `${natsConfig([...services, ...agents])}${options.natsExtra ?? ''}`);
+  }
+
+  function addSeat(seat: AgentSeat): void {
+    const name = seatName(seat);
+    seats.set(name, seat);
+    if (Object.hasOwn(secrets.users, name)) return;
+    secrets = { ...secrets, users: { ...secrets.users, [name]: newUser() } };
+    write(join(folder, secretsFile), JSON.stringify(secrets, null, 2));
+  }
+
+  function seat(wanted: AgentSeat): { path: string; isNew: boolean } {
+    const name = seatName(wanted);
+    const path = join(folderOf(name), `${name}.json`);
+    const isNew = !seats.has(name);
+    if (isNew) {
+      addSeat(wanted);
+      writeNatsConfig();
+    }
+    write(path, JSON.stringify(seatCredentials(name, wanted), null, 2));
+    return { path, isNew };
+  }
+
+  /** It has a user of its own on NATS alone: in Redis an agent has nothing but the leases of what it starts. */
+  function seatCredentials(name: string, { instances, launches }: AgentSeat): Credentials {
+    const { redis } = credentials(launches === undefined ? 'lone-agent' : 'agent');
+    const spokenFor = [...instances, ...(launches ?? [])].map(({ id }) => id);
+    return {
+      ...(options.nats && { nats: { nkeySeed: userOf(name).nkeySeed, user: name } }),
+      ...(redis && { redis }),
+      agentSecrets: agentSecrets(secrets.fleetSecret, spokenFor),
+      ...(launches && { settings: { SWITCHYARD_AGENT_LAUNCHES: launches.map(({ id }) => id).join(',') } }),
+    };
+  }
+
+  return { natsConfigPath, redisAclPath, rootKeyPath, credentialsPath, credentials, seat };
 }
 
 function readSecrets(folder: string): Partial<Secrets> {
@@ -89,10 +148,14 @@ function readSecrets(folder: string): Partial<Secrets> {
 
 function completed({ users = {}, fleetSecret, rootKey }: Partial<Secrets>): Secrets {
   return {
-    users: each((user) => users[user] ?? { nkeySeed: new TextDecoder().decode(nkeys.createUser().getSeed()), redisPassword: random() }),
+    users: { ...users, ...each((user) => users[user] ?? newUser()) },
     fleetSecret: fleetSecret ?? random(),
     rootKey: rootKey ?? `${keyPrefix}${random()}`,
   };
+}
+
+function newUser(): UserSecrets {
+  return { nkeySeed: new TextDecoder().decode(nkeys.createUser().getSeed()), redisPassword: random() };
 }
 
 function each<T>(of: (user: UserName) => T): Record<UserName, T> {

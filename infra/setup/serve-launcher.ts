@@ -65,7 +65,7 @@ export function createLauncher(options: { fleet: FleetConfig; path: string; agen
       bus = connected;
       const subscription = connected.serve(
         startInstance,
-        [],
+        ['*'],
         async (command) => {
           // Its process may still be ending.
           await stopping.get(command.instanceId);

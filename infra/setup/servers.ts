@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { isLoopback } from '../../lib/net/loopback.ts';
+import { searchAttributeTypes } from '../../lib/workflows/workflow-search.ts';
 import type { Prepared } from './credentials.ts';
 import type { ProgramName } from './programs.ts';
 import type { PortName, StartSettings } from './settings.ts';
@@ -117,7 +118,7 @@ export const temporal: Server = {
   defaultPort: 7233,
   portName: 'temporal',
   // The development server lets everybody do everything.
-  bindHost: (host) => (isLoopback(host) ? host : '127.0.0.1'),
+  bindHost: loopbackOf,
   addressOf: (host, port) => `${host}:${port}`,
   parse: (address) => parseUrl(address, 7233),
   args: (settings, ports) => [
@@ -135,6 +136,8 @@ export const temporal: Server = {
     join(inState(settings, 'temporal'), 'temporal.db'),
     '--namespace',
     settings.env.TEMPORAL_NAMESPACE || 'default',
+    // Where people can look for a workflow by what it is about; services would tell a server that is there already.
+    ...Object.entries(searchAttributeTypes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
     // Saves a round trip per activity: 250 ms instead of 450 for four of them.
     '--dynamic-config-value',
     'system.enableActivityEagerExecution=true',
@@ -146,6 +149,11 @@ export const temporal: Server = {
     return '';
   },
 };
+
+/** For what lets everybody who reaches it do everything: this machine alone. */
+export function loopbackOf(host: string): string {
+  return isLoopback(host) ? host : '127.0.0.1';
+}
 
 export const servers = [nats, redis, temporal] as const;
 

@@ -1,5 +1,6 @@
 // Starts NATS, Redis and Temporal, or finds those that the environment names, and waits until each answers.
 import { setTimeout as pause } from 'node:timers/promises';
+import type { AgentSeat } from '../../lib/roles/agent-seat.ts';
 import { credentialsFolder, type Prepared, prepareCredentials } from './credentials.ts';
 import { freePortFrom, holderOf, isFree, PortTakenError } from './listening-port.ts';
 import type { ProcessTable } from './process-table.ts';
@@ -26,12 +27,19 @@ export interface RunningServers {
   readonly settled: Promise<void>;
 }
 
-export async function startServers(settings: StartSettings, table: ProcessTable, progress: Progress): Promise<RunningServers> {
+/** `seats`: agents with users of their own. */
+export async function startServers(
+  settings: StartSettings,
+  table: ProcessTable,
+  progress: Progress,
+  seats: readonly AgentSeat[],
+): Promise<RunningServers> {
   const provided = await provideServers(settings, progress);
   const ports = await choosePorts(settings, provided, progress);
   const prepared = prepareCredentials(credentialsFolder(settings), {
     nats: provided.has(nats.id),
     redis: provided.has(redis.id),
+    seats,
     readOnlyKeys: compareVersions(provided.get(redis.id)?.version ?? '0', '7.0.0') >= 0,
   });
   const addresses: Record<string, string> = {};

@@ -38,6 +38,8 @@ export interface SupervisedProcess {
   tail(): readonly string[];
   /** Resolves when it has ended; SIGKILL after `withinMs`. */
   stop(withinMs: number): Promise<void>;
+  /** To the process alone, if it runs. */
+  signal(signal: NodeJS.Signals): void;
   /** SIGKILL at once. */
   kill(): void;
 }
@@ -116,6 +118,7 @@ export function superviseProcess(spec: ProcessSpec, logPath: string, reaper: Rea
       }
       log.close();
     },
+    signal: (signal) => void child?.kill(signal),
     kill() {
       stopping = true;
       clearTimeout(restart);

@@ -8,6 +8,7 @@ import type { FleetConfig } from '../../lib/config/fleet.ts';
 import { readTls } from '../../lib/net/tls.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { systemRng } from '../../lib/rng/system-rng.ts';
+import type { AgentSeat } from '../../lib/roles/agent-seat.ts';
 import { inboxPrefixOf } from '../../lib/roles/nats-permissions.ts';
 import type { UserName } from '../../lib/roles/roles.ts';
 import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
@@ -17,7 +18,7 @@ import { createProcessTable, type ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
 import { createLauncher, type Launcher } from './serve-launcher.ts';
-import { servers } from './servers.ts';
+import { nats, servers } from './servers.ts';
 import { portNames, type StartSettings } from './settings.ts';
 import { startServers } from './start-servers.ts';
 import { agentId, singleServices, startAgent, startService, waitUntilReady } from './start-services.ts';
@@ -48,6 +49,11 @@ export interface Supervisor {
   kill(): void;
 }
 
+/** An agent speaks for its instance alone, and starts nothing: that is done here. */
+function seatOf(instance: Instance): AgentSeat {
+  return { instances: [instance], launches: undefined };
+}
+
 export function createSupervisor(settings: StartSettings, fleet: FleetConfig, progress: Progress): Supervisor {
   let run: RunFile | undefined;
   let bus: Bus | undefined;
@@ -66,23 +72,29 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     const tracing = await prepareTracing();
     const base = runFile(tracing);
     run = base;
-    const started = await startServers(settings, table, progress);
-    run = { ...base, addresses: started.addresses, ...(started.temporalUiUrl && { temporalUiUrl: started.temporalUiUrl }) };
-    saveRun();
-    const env = serviceEnvironment(started.addresses, tracing);
-    const { prepared } = started;
-    const as = (user: UserName): NodeJS.ProcessEnv => ({ ...env, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(user) });
     launcher = createLauncher({
       fleet,
       path: join(settings.stateFolder, 'instances.json'),
       changed: saveRun,
       agents: {
-        start: (instance) => startAgent(settings, table, instance, as('agent')),
+        start: (instance) => startAgent(settings, table, instance, asAgent(instance)),
         stop: (instance) => table.stop([agentId(instance)], agentStopMs),
       },
     });
+    const started = await startServers(settings, table, progress, launcher.instances().map(seatOf));
+    run = { ...base, addresses: started.addresses, ...(started.temporalUiUrl && { temporalUiUrl: started.temporalUiUrl }) };
+    saveRun();
+    const env = serviceEnvironment(started.addresses, tracing);
+    const { prepared } = started;
+    const as = (user: UserName): NodeJS.ProcessEnv => ({ ...env, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(user) });
+    /** NATS hears of a new one before it comes. */
+    function asAgent(instance: Instance): NodeJS.ProcessEnv {
+      const { path, isNew } = prepared.seat(seatOf(instance));
+      if (isNew) table.get(nats.id)?.signal('SIGHUP');
+      return { ...env, SWITCHYARD_CREDENTIALS_FILE: path };
+    }
     for (const name of singleServices) startService(settings, table, name, `${name}-1`, as(name));
-    for (const instance of launcher.instances()) startAgent(settings, table, instance, as('agent'));
+    for (const instance of launcher.instances()) startAgent(settings, table, instance, asAgent(instance));
     const own = prepared.credentials('supervisor').nats;
     const connected = await connectNatsBus({
       servers: started.addresses.NATS_URL as string,

@@ -1,5 +1,7 @@
 // The tracing UI of `npm start`, which is optional: Jaeger where it can be had, otherwise Zipkin on Java, otherwise none.
+// Both show traces, and take spans, to and from whoever reaches them: they stay on this machine.
 import { type ProvideOptions, ProvisionError, provide } from './provide.ts';
+import { loopbackOf } from './servers.ts';
 import type { StartSettings } from './settings.ts';
 
 /** Where Jaeger 2 listens without a configuration file. */
@@ -49,22 +51,24 @@ export async function chooseTracing(settings: StartSettings, options: ProvideOpt
 
 type Runnable = Omit<TracingUi, 'version' | 'from'>;
 
-function jaeger(settings: StartSettings, path: string): Runnable {
+export function jaeger(settings: StartSettings, path: string): Runnable {
+  const host = loopbackOf(settings.host);
   return {
     name: 'jaeger',
     command: path,
     args: [],
-    env: { JAEGER_LISTEN_HOST: settings.host },
+    env: { JAEGER_LISTEN_HOST: host },
     ports: Object.values(jaegerPorts),
     uiPort: jaegerPorts.ui,
-    url: `http://${settings.host}:${jaegerPorts.ui}`,
-    exporter: { OTEL_TRACES_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_ENDPOINT: `http://${settings.host}:${jaegerPorts.otlpHttp}` },
+    url: `http://${host}:${jaegerPorts.ui}`,
+    exporter: { OTEL_TRACES_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_ENDPOINT: `http://${host}:${jaegerPorts.otlpHttp}` },
   };
 }
 
-function zipkin(settings: StartSettings, path: string): Runnable {
+export function zipkin(settings: StartSettings, path: string): Runnable {
+  const host = loopbackOf(settings.host);
   const { port } = settings.ports.tracingUi;
-  const listen = ['ip', 'port', 'protocols[0]'].map((key, index) => `--armeria.ports[0].${key}=${[settings.host, port, 'http'][index]}`);
+  const listen = ['ip', 'port', 'protocols[0]'].map((key, index) => `--armeria.ports[0].${key}=${[host, port, 'http'][index]}`);
   return {
     name: 'zipkin',
     command: 'java',
@@ -73,7 +77,7 @@ function zipkin(settings: StartSettings, path: string): Runnable {
     env: { STORAGE_TYPE: 'mem', MEM_MAX_SPANS: '200000', COLLECTOR_HTTP_ENABLED: 'true', SELF_TRACING_ENABLED: 'false' },
     ports: [port],
     uiPort: port,
-    url: `http://${settings.host}:${port}/zipkin`,
-    exporter: { OTEL_TRACES_EXPORTER: 'zipkin', OTEL_EXPORTER_ZIPKIN_ENDPOINT: `http://${settings.host}:${port}/api/v2/spans` },
+    url: `http://${host}:${port}/zipkin`,
+    exporter: { OTEL_TRACES_EXPORTER: 'zipkin', OTEL_EXPORTER_ZIPKIN_ENDPOINT: `http://${host}:${port}/api/v2/spans` },
   };
 }

@@ -1,28 +1,28 @@
 // How the two ends of a data plane connection prove to each other that they belong to the fleet: whoever connects shows a
-// token made from the shared secret, good once and for a short time, and gets an answer that only who knows the secret can
+// token made from a secret of both (link-secrets.ts), good once and for a short time, and gets an answer that only who knows the secret can
 // give. The secret itself is never sent. What is said afterwards is not sealed: that takes TLS.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../ports/clock.ts';
 import type { LinkKind } from '../ports/net.ts';
 import type { Rng } from '../ports/rng.ts';
+import { kvSecretsOf, type LinkSecrets, linkSecretsOf } from './link-secrets.ts';
 
 export interface LinkProof {
-  token(kind: LinkKind): string;
+  /** `instanceId`: who is to take it, for links. Absent: anybody who knows the fleet secret. @throws Error when its secret is not known */
+  token(kind: LinkKind, instanceId?: string): string;
   /** What to answer with, or why the token is refused. */
   check(kind: LinkKind, token: string): { readonly answer: string } | { readonly why: string };
   isAnswer(kind: LinkKind, token: string, answer: string): boolean;
 }
 
-/** Longer than any token or answer. */
+/** Longer than any token for a KV connection, and than any answer. */
 export const maxProofBytes = 256;
 /** The clocks of two machines may differ by so much. */
 const clockSkewMs = 120_000;
 /** Tokens taken and still good, so that none is taken twice. At the limit, which takes a member of the fleet, further ones are refused. */
 const maxTaken = 200_000;
 
-/** `secrets`: separated by commas; the first makes tokens, all are taken, so that a new one can be brought in. */
-export function createLinkProof(secrets: string, clock: Clock, rng: Rng): LinkProof {
-  const known = secrets.split(',').map((secret) => secret.trim());
+export function createLinkProof(secrets: LinkSecrets, clock: Clock, rng: Rng): LinkProof {
   let taken = new Set<string>();
   let takenBefore = new Set<string>();
   let turnedAtMs = clock.now();
@@ -43,20 +43,21 @@ export function createLinkProof(secrets: string, clock: Clock, rng: Rng): LinkPr
     return true;
   }
 
-  function secretOf(kind: LinkKind, body: string, given: string): string | undefined {
-    return known.find((secret) => same(mac(secret, 'client', kind, body), given));
-  }
+  const known = (kind: LinkKind, body: string) => (kind === 'kv' ? kvSecretsOf(secrets) : linkSecretsOf(secrets, instanceOf(body)));
 
   return {
-    token(kind) {
-      const body = `${Math.round(clock.now()).toString(36)}.${rng.id('')}${rng.id('')}`;
-      return `${body}.${mac(known[0]!, 'client', kind, body)}`;
+    token(kind, instanceId = '') {
+      const body = `${Math.round(clock.now()).toString(36)}.${rng.id('')}${rng.id('')}.${Buffer.from(instanceId).toString('base64url')}`;
+      const [secret] = known(kind, body);
+      if (secret === undefined) throw new Error(`no secret for ${kind === 'kv' ? 'KV connections' : `token links to ${instanceId || 'others'}`}`);
+      return `${body}.${mac(secret, 'client', kind, body)}`;
     },
     check(kind, token) {
-      const [madeAt = '', nonce = '', given = '', ...rest] = token.split('.');
-      const body = `${madeAt}.${nonce}`;
-      const secret = rest.length === 0 ? secretOf(kind, body, given) : undefined;
-      if (secret === undefined) return { why: 'it does not know the fleet secret' };
+      const parts = token.split('.');
+      const [madeAt = '', , , given = ''] = parts;
+      const body = parts.slice(0, 3).join('.');
+      const secret = parts.length === 4 ? known(kind, body).find((one) => same(mac(one, 'client', kind, body), given)) : undefined;
+      if (secret === undefined) return { why: 'it does not know the secret' };
       const ageMs = clock.now() - Number.parseInt(madeAt, 36);
       if (!(Math.abs(ageMs) <= clockSkewMs)) return { why: `its token is ${Math.round(ageMs / 1000)} s old: do the clocks agree?` };
       if (!takeOnce(body)) return { why: 'its token was used before' };
@@ -64,9 +65,15 @@ export function createLinkProof(secrets: string, clock: Clock, rng: Rng): LinkPr
     },
     isAnswer(kind, token, answer) {
       const body = token.slice(0, token.lastIndexOf('.'));
-      return same(mac(known[0]!, 'server', kind, body), answer);
+      const [secret] = known(kind, body);
+      return secret !== undefined && same(mac(secret, 'server', kind, body), answer);
     },
   };
+}
+
+/** The instance that a token is for. */
+function instanceOf(body: string): string {
+  return Buffer.from(body.split('.')[2] ?? '', 'base64url').toString();
 }
 
 function same(one: string, other: string): boolean {

@@ -6,7 +6,9 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Connection, LinkKind, Listener, Net } from '../ports/net.ts';
 import { systemRng } from '../rng/system-rng.ts';
+import { createDoor, type Door } from './door.ts';
 import { createLinkProof, type LinkProof, maxProofBytes } from './link-proof.ts';
+import type { LinkSecrets } from './link-secrets.ts';
 import { isLoopback } from './loopback.ts';
 import { connectTcp, listenTcp, tcpConnection } from './tcp.ts';
 import type { TlsMaterial } from './tls.ts';
@@ -15,22 +17,19 @@ import { connectWebSocket, listenWebSocket, webSocketConnection } from './websoc
 export interface NodeNetOptions {
   /** The host in the addresses that listeners give out. Default: the one listened on, or the machine's name when that is a wildcard. */
   readonly advertiseHost?: string | undefined;
-  /** Both ends prove that they know it; see link-proof.ts. Absent: everybody is let in, and only loopback is listened on. */
-  readonly secret?: string | undefined;
+  /** Both ends prove that they know them; see link-proof.ts. Absent: everybody is let in, and only loopback is listened on. */
+  readonly secrets?: LinkSecrets | undefined;
   /** With a certificate listeners are over TLS; its authorities are trusted for the other ends. */
   readonly tls?: TlsMaterial | undefined;
+  /** Whoever connects has to prove itself within this. Default 3,000. */
+  readonly proofWithinMs?: number;
   /** Somebody was not let in. */
   readonly refused?: (remote: string, why: string) => void;
 }
 
-/** Whoever connects has to prove itself within this. */
-const proofWithinMs = 3_000;
-/** Connections that have not proved themselves yet; further ones are cut. */
-const maxUnproven = 256;
-
 export function createNodeNet(clock: Clock, options: NodeNetOptions = {}): Net {
-  const { tls, refused = () => {} } = options;
-  const proof = options.secret === undefined ? undefined : createLinkProof(options.secret, clock, systemRng);
+  const { tls, proofWithinMs = 3_000, refused = () => {} } = options;
+  const proof = options.secrets && createLinkProof(options.secrets, clock, systemRng);
   const overTls = tls?.cert !== undefined;
 
   function admit(kind: LinkKind, token: string, remote: string): string | undefined {
@@ -41,41 +40,23 @@ export function createNodeNet(clock: Clock, options: NodeNetOptions = {}): Net {
   }
 
   /** Sockets that have connected to a KV listener become connections, once they have proved themselves. */
-  function kvDoor(maxFrameBytes: number, accept: (connection: Connection) => void) {
-    const unproven = new Set<Socket>();
-    return {
-      take(socket: Socket) {
-        if (!proof) {
-          accept(tcpConnection(socket, maxFrameBytes, clock));
-          return;
-        }
-        if (unproven.size >= maxUnproven) {
-          socket.destroy();
-          return;
-        }
-        unproven.add(socket);
-        const cancel = clock.after(proofWithinMs, () => socket.destroy());
-        const known = () => {
-          cancel();
-          unproven.delete(socket);
-        };
-        socket.once('close', known);
-        const connection = tcpConnection(socket, maxFrameBytes, clock, {
-          maxBytes: maxProofBytes,
-          open(frame) {
-            const answer = admit('kv', Buffer.from(frame).toString('latin1'), `${socket.remoteAddress}:${socket.remotePort}`);
-            if (answer === undefined) return false;
-            known();
-            connection.send(Buffer.from(answer, 'latin1'));
-            accept(connection);
-            return true;
-          },
-        });
+  function takeKv(socket: Socket, maxFrameBytes: number, door: Door, accept: (connection: Connection) => void): void {
+    if (!proof) {
+      door.letIn(socket);
+      accept(tcpConnection(socket, maxFrameBytes, clock));
+      return;
+    }
+    const connection = tcpConnection(socket, maxFrameBytes, clock, {
+      maxBytes: maxProofBytes,
+      open(frame) {
+        const answer = admit('kv', Buffer.from(frame).toString('latin1'), `${socket.remoteAddress}:${socket.remotePort}`);
+        if (answer === undefined) return false;
+        door.letIn(socket);
+        connection.send(Buffer.from(answer, 'latin1'));
+        accept(connection);
+        return true;
       },
-      close() {
-        for (const socket of unproven) socket.destroy();
-      },
-    };
+    });
   }
 
   function requirePrivate(host: string): void {
@@ -95,13 +76,13 @@ export function createNodeNet(clock: Clock, options: NodeNetOptions = {}): Net {
         connection.onClose(() => open.delete(connection));
         onConnection(connection);
       };
-      const door = kvDoor(maxFrameBytes, accept);
+      const door = createDoor(clock, proofWithinMs);
       const server: Server = await (kind === 'link'
         ? listenWebSocket(
-            { host, port, maxFrameBytes, tls, admit: proof && ((token, remote) => admit('link', token, remote)) },
+            { host, port, maxFrameBytes, tls, door, admit: proof && ((token, remote) => admit('link', token, remote)) },
             (socket, tcp, remote) => accept(webSocketConnection(socket, tcp, remote, clock)),
           )
-        : listenTcp(host, port, tls, door.take)
+        : listenTcp({ host, port, tls, door }, (socket) => takeKv(socket, maxFrameBytes, door, accept))
       ).catch((thrown: NodeJS.ErrnoException) => {
         throw listenFailure(thrown, host, port);
       });
@@ -118,13 +99,13 @@ export function createNodeNet(clock: Clock, options: NodeNetOptions = {}): Net {
       };
     },
 
-    async connect(address, { timeoutMs, maxFrameBytes }): Promise<Connection> {
+    async connect(address, { timeoutMs, maxFrameBytes, instanceId }): Promise<Connection> {
       const timeout = new AbortController();
       const cancel = clock.after(timeoutMs, () => timeout.abort());
       try {
         const url = new URL(address);
         if (url.protocol === schemes.link.plain || url.protocol === schemes.link.secure) {
-          const token = proof?.token('link');
+          const token = proof?.token('link', instanceId);
           const shown = proof && token !== undefined ? { token, isAnswer: (answer: string) => proof.isAnswer('link', token, answer) } : undefined;
           return await connectWebSocket(address, { maxFrameBytes, clock, tls, proof: shown }, timeout.signal);
         }

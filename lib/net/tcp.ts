@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type TlsOptions, connect as tlsConnect
 import type { Clock } from '../ports/clock.ts';
 import type { Connection } from '../ports/net.ts';
 import { ConnectionEnds } from './connection-ends.ts';
+import type { Door } from './door.ts';
 import { createFrameParser, lengthBytes } from './frame-parser.ts';
 import type { TlsMaterial } from './tls.ts';
 
@@ -83,9 +84,17 @@ export function serverTls(tls: TlsMaterial): TlsOptions {
   return { ...(cert && key && { cert, key }), ...(ca && { ca, requestCert: true, rejectUnauthorized: true }), handshakeTimeout: handshakeMs };
 }
 
-export function listenTcp(host: string, port: number, tls: TlsMaterial | undefined, onSocket: (socket: Socket) => void): Promise<Server> {
+export interface TcpListening {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: TlsMaterial | undefined;
+  readonly door: Door;
+}
+
+export function listenTcp({ host, port, tls, door }: TcpListening, onSocket: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = tls?.cert ? createTlsServer(serverTls(tls), onSocket) : createServer(onSocket);
+    door.guard(server);
     server.once('error', reject);
     server.listen(port, host, () => {
       server.off('error', reject);

@@ -8,6 +8,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { type Clock, every } from '../ports/clock.ts';
 import type { Connection } from '../ports/net.ts';
 import { ConnectionEnds } from './connection-ends.ts';
+import type { Door } from './door.ts';
 import { serverTls } from './tcp.ts';
 import type { TlsMaterial } from './tls.ts';
 
@@ -99,6 +100,7 @@ export interface WebSocketListening {
   readonly port: number;
   readonly maxFrameBytes: number;
   readonly tls: TlsMaterial | undefined;
+  readonly door: Door;
   /** Looks at the token of whoever wants in and says what to answer; undefined: no. Absent: everybody is let in. */
   readonly admit?: ((token: string, remote: string) => string | undefined) | undefined;
 }
@@ -107,12 +109,13 @@ const tokenScheme = 'Switchyard ';
 const answerHeader = 'x-switchyard-proof';
 
 export function listenWebSocket(
-  { host, port, maxFrameBytes, tls, admit }: WebSocketListening,
+  { host, port, maxFrameBytes, tls, door, admit }: WebSocketListening,
   onSocket: (socket: WebSocket, tcp: Socket, remote: string) => void,
 ): Promise<Server> {
   return new Promise((resolve, reject) => {
     const nothingHere = (_request: IncomingMessage, response: ServerResponse) => response.writeHead(426, { connection: 'close' }).end();
     const server = tls?.cert ? createSecureServer(serverTls(tls), nothingHere) : createServer(nothingHere);
+    door.guard(server);
     const sockets = new WebSocketServer({ ...plain, noServer: true, maxPayload: maxFrameBytes });
     const answers = new WeakMap<IncomingMessage, string>();
     sockets.on('headers', (headers, request) => {
@@ -130,7 +133,10 @@ export function listenWebSocket(
         }
         answers.set(request, answer);
       }
-      sockets.handleUpgrade(request, tcp, head, (socket) => onSocket(socket, tcp, remote));
+      sockets.handleUpgrade(request, tcp, head, (socket) => {
+        door.letIn(tcp);
+        onSocket(socket, tcp, remote);
+      });
     });
     server.once('error', reject);
     server.listen(port, host, () => {
@@ -163,7 +169,7 @@ export function connectWebSocket(
       tcp = response.socket;
       const answer = response.headers[answerHeader];
       if (proof && !(typeof answer === 'string' && proof.isAnswer(answer))) {
-        reject(new Error('it does not know the fleet secret'));
+        reject(new Error('it does not know the secret'));
         socket.terminate();
       }
     });

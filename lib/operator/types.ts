@@ -1,5 +1,5 @@
 // What the operator API answers, as JSON. Shared by services/console and the command line.
-import type { DecisionRecord, MigrationEnded, MigrationPlan, PoolStatus, SpanRecord } from '../../proto/gen/messages.ts';
+import type { DecisionRecord, MigrationEnded, MigrationPlan, PoolStatus, QueuedClass, SpanRecord } from '../../proto/gen/messages.ts';
 
 /** Every answer of the operator API carries this header, so that a client can tell that it has the wrong address. */
 export const serverHeader = 'x-switchyard-server';
@@ -72,9 +72,26 @@ export interface RequestRow {
   readonly code: string;
 }
 
+/** What waits for an instance of a pool. */
+export interface QueueRow {
+  readonly pool: string;
+  readonly owner: string;
+  readonly waiting: number;
+  /** First served first. */
+  readonly classes: readonly QueuedClass[];
+  /** At the limit the worst one is shed. */
+  readonly limit: number;
+  /** Sequences in flight over the places of the pool; 1 is full. */
+  readonly saturation: number;
+  readonly drainedPerSecond: number;
+  /** Since its owner said so. */
+  readonly ageMs: number;
+}
+
 export interface StatusReport {
   readonly services: readonly ServiceRow[];
   readonly pools: readonly PoolStatus[];
+  readonly queues: readonly QueueRow[];
   readonly instances: { readonly total: number; readonly healthy: number; readonly cordoned: number };
   readonly requests: { readonly running: number; readonly queued: number };
   readonly migrations: { readonly active: number; readonly committed: number; readonly aborted: number; readonly heldBack: number };
@@ -138,12 +155,19 @@ export interface KeyRow {
   readonly revoked: boolean;
 }
 
-export interface WorkflowRow {
+export interface WorkflowListRow {
   readonly id: string;
   readonly name: string;
   readonly status: string;
+  /** What it is for, in one line. */
+  readonly summary: string;
   readonly startedAtMs: number;
   readonly closedAtMs: number | null;
+}
+
+export interface WorkflowRow extends WorkflowListRow {
   /** Present when it has ended. */
   readonly result: unknown;
+  /** What it has done so far, as a markdown list; where that was asked for and a worker could tell. */
+  readonly story: string;
 }

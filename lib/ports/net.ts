@@ -28,6 +28,13 @@ export interface Listener {
 
 export type LinkKind = 'link' | 'kv';
 
+export interface ConnectOptions {
+  readonly timeoutMs: number;
+  readonly maxFrameBytes: number;
+  /** Of a token link: the instance that is to prove itself. Absent: whoever answers proves that it is of the fleet. */
+  readonly instanceId?: string;
+}
+
 export interface Net {
   /** `port` 0 takes a free one. @throws SwitchyardError `port_taken` */
   listen(
@@ -36,5 +43,5 @@ export interface Net {
     onConnection: (connection: Connection) => void,
   ): Promise<Listener>;
   /** @throws SwitchyardError `unreachable` after `timeoutMs` at the latest */
-  connect(address: string, options: { timeoutMs: number; maxFrameBytes: number }): Promise<Connection>;
+  connect(address: string, options: ConnectOptions): Promise<Connection>;
 }

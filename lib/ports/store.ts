@@ -70,6 +70,8 @@ export interface Store {
   /** Gives an open reservation back. Idempotent; does nothing to one that is settled, and what is settled later is charged. */
   giveBack(keyId: string, requestId: string): Promise<void>;
   ledger(keyId: string, limits: LedgerLimits): Promise<LedgerState>;
+  /** Micro-dollars settled so far. Unlike `ledger`, which closes what has run out, it only looks. */
+  spent(keyId: string): Promise<number>;
 
   /** Appends each entry to its list, all in one operation. A list keeps the newest `max` entries and disappears `ttlMs` after the last append. */
   append(entries: readonly LogEntry[], options: { max: number; ttlMs: number }): Promise<void>;

@@ -1,7 +1,7 @@
 // What NATS lets a user publish and subscribe, from its role.
 import { deliverSubject } from '../bus/nats-consumers.ts';
 import { recordedTopics } from '../contracts.ts';
-import { busRole, type UserName } from './roles.ts';
+import type { BusRole } from './roles.ts';
 
 export interface NatsPermissions {
   readonly publish: readonly string[];
@@ -15,8 +15,7 @@ export function inboxPrefixOf(user: string): string {
   return `_INBOX.${user}`;
 }
 
-export function natsPermissions(user: UserName): NatsPermissions {
-  const role = busRole(user);
+export function natsPermissions({ name, role }: Pick<NatsUser, 'name' | 'role'>): NatsPermissions {
   const patterns = (of: readonly { readonly pattern: string }[]) => of.map(({ pattern }) => pattern);
   const api = (...names: string[]) => names.map((name) => `$JS.API.${name}`);
   const publish = [
@@ -36,7 +35,7 @@ export function natsPermissions(user: UserName): NatsPermissions {
   const subscribe = [
     ...patterns([...role.hears, ...role.serves]),
     ...role.consumes.map(({ topic, durable }) => deliverSubject(streamOf(topic), durable)),
-    `${inboxPrefixOf(user)}.>`,
+    `${inboxPrefixOf(name)}.>`,
   ];
   return { publish: sorted(publish), subscribe: sorted(subscribe), responds: role.serves.length > 0 };
 }
@@ -56,18 +55,27 @@ function sorted(subjects: readonly string[]): string[] {
   return [...new Set(subjects)].toSorted();
 }
 
-/** A configuration file of nats-server: `publicKeys` are the users' nkeys. It has no secrets. */
-export function natsConfig(publicKeys: Readonly<Record<UserName, string>>): string {
-  const list = (subjects: readonly string[]) => `[${subjects.map((subject) => JSON.stringify(subject)).join(', ')}]`;
-  const users = (Object.keys(publicKeys) as UserName[]).map((user) => {
+export interface NatsUser {
+  readonly name: string;
+  readonly role: Required<BusRole>;
+  /** Of its nkey. */
+  readonly publicKey: string;
+}
+
+/** A configuration file of nats-server. It has no secrets. */
+export function natsConfig(all: readonly NatsUser[]): string {
+  // NATS takes an empty list of what is allowed for no list.
+  const only = (subjects: readonly string[]) =>
+    subjects.length === 0 ? 'deny: [">"]' : `allow: [${subjects.map((subject) => JSON.stringify(subject)).join(', ')}]`;
+  const users = all.map((user) => {
     const { publish, subscribe, responds } = natsPermissions(user);
     return [
-      `    # ${user}`,
+      `    # ${user.name}`,
       '    {',
-      `      nkey: ${publicKeys[user]}`,
+      `      nkey: ${user.publicKey}`,
       '      permissions {',
-      `        publish { allow: ${list(publish)} }`,
-      `        subscribe { allow: ${list(subscribe)} }`,
+      `        publish { ${only(publish)} }`,
+      `        subscribe { ${only(subscribe)} }`,
       // Longer than the longest answer takes: one copy stage.
       ...(responds ? ['        allow_responses { max: 1, expires: "15m" }'] : []),
       '      }',

@@ -8,7 +8,7 @@ const scripted = ['eval', 'evalsha'];
 
 /** Rules as ACL SETUSER takes them. Redis before 7 cannot tell reading from writing: there a reader may write what it reads. */
 export function redisRules(user: UserName, { readOnlyKeys }: { readOnlyKeys: boolean }): string[] {
-  const { leases = [], snapshots = [], reads = [], writes = [], lists, appends = [], readsLogs = [], ledger } = roles[user].store;
+  const { leases = [], snapshots = [], reads = [], writes = [], lists, appends = [], readsLogs = [], ledger, readsLedger } = roles[user].store;
   const commands = new Set(everybody);
   const keys: string[] = [];
   const allow = (needed: readonly string[], patterns: readonly string[], readOnly = false) => {
@@ -24,6 +24,7 @@ export function redisRules(user: UserName, { readOnlyKeys }: { readOnlyKeys: boo
   allow(['lrange'], readsLogs.map(keyPatterns.log), true);
   const sortedSets = ['zadd', 'zcard', 'zrangebyscore', 'zrem', 'zremrangebyscore', 'zscore'];
   if (ledger) allow([...scripted, 'hmget', 'hset', 'hget', 'hdel', 'pexpire', ...sortedSets], [ledgerPattern]);
+  if (readsLedger) allow(['hget'], [ledgerPattern], true);
   return ['resetchannels', ...keys, '-@all', ...[...commands].toSorted().map((command) => `+${command}`)];
 }
 

@@ -34,6 +34,8 @@ export interface StoreRole {
   readonly appends?: readonly string[];
   readonly readsLogs?: readonly string[];
   readonly ledger?: boolean;
+  /** What keys have spent. */
+  readonly readsLedger?: boolean;
 }
 
 export interface Role {
@@ -43,8 +45,11 @@ export interface Role {
   readonly dataPlane?: boolean;
 }
 
-/** `supervisor` is the process of `npm start`, which starts and stops agents. */
-export const userNames = [...serviceNames, 'supervisor'] as const;
+/**
+ * `supervisor` is the process of `npm start`, which starts and stops agents; they are started as `lone-agent` in the store,
+ * which such an agent needs for nothing, and on the bus each as itself (agent-seat.ts).
+ */
+export const userNames = [...serviceNames, 'supervisor', 'lone-agent'] as const;
 export type UserName = (typeof userNames)[number];
 
 /** What every process of a service does, besides its role. */
@@ -147,24 +152,24 @@ const services: Readonly<Record<ServiceName, Role>> = {
         contracts.vote,
       ],
       publishes: [contracts.keyRevoked],
-      hears: [contracts.keyRevoked],
+      hears: [contracts.keyRevoked, contracts.queueStatus],
       records: [contracts.audit],
       reads: [contracts.audit],
     },
-    // Looking at what a key has spent also closes reservations that have run out.
-    store: { writes: ['key/*'], lists: true, readsLogs: ['decision/*'], ledger: true },
+    store: { writes: ['key/*'], lists: true, readsLogs: ['decision/*'], readsLedger: true },
   },
 };
 
 export const roles: Readonly<Record<UserName, Role>> = {
   ...services,
   supervisor: { bus: { serves: launching, asks: [contracts.describeServices, contracts.getFleet] }, store: {} },
+  'lone-agent': { bus: {}, store: {} },
 };
 
 /** A user's role together with what every service does. */
 export function busRole(user: UserName): Required<BusRole> {
   const own = roles[user].bus;
-  const common = user === 'supervisor' ? {} : everyService;
+  const common = user === 'supervisor' || user === 'lone-agent' ? {} : everyService;
   return {
     publishes: [...(common.publishes ?? []), ...(own.publishes ?? [])],
     hears: [...(common.hears ?? []), ...(own.hears ?? [])],

@@ -5,10 +5,13 @@ import { z } from 'zod';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 
 export const credentialsSchema = z.strictObject({
-  nats: z.strictObject({ nkeySeed: z.string() }).optional(),
+  /** `user` names one of several users of a service. */
+  nats: z.strictObject({ nkeySeed: z.string(), user: z.string().optional() }).optional(),
   redis: z.strictObject({ user: z.string(), password: z.string() }).optional(),
-  /** Shared by all who open or take token links and KV connections; several with commas: the first is used, all are taken. */
+  /** Of gateways, and of agents without secrets of their own; several with commas: the first is used, all are taken. */
   fleetSecret: z.string().optional(),
+  /** Of an agent that speaks for its own instances alone. */
+  agentSecrets: z.strictObject({ link: z.record(z.string(), z.string()), kv: z.string() }).optional(),
   /** Taken as if they were in the environment, which comes first. */
   settings: z.record(z.string(), z.string()).optional(),
 });

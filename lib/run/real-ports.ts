@@ -2,6 +2,7 @@
 import { connectNatsBus, type NatsLogin } from '../bus/nats-bus.ts';
 import { systemClock } from '../clock/system-clock.ts';
 import { createNodeHttp } from '../http/node-http.ts';
+import type { LinkSecrets } from '../net/link-secrets.ts';
 import { createNodeNet } from '../net/node-net.ts';
 import { readTls } from '../net/tls.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
@@ -45,6 +46,7 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
   const warning = credentialsWarning(environment.SWITCHYARD_CREDENTIALS_FILE);
   if (warning) telemetry.log.warn(warning);
   const tls = tlsOf(environment);
+  const login = natsLogin(environment, credentials);
   const store = connectRedisStore({
     url: environment.REDIS_URL,
     clock,
@@ -69,8 +71,8 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
       telemetry,
       signal,
       tls: tls.nats,
-      login: natsLogin(environment, credentials),
-      inboxPrefix: inboxPrefixOf(options.service),
+      login,
+      inboxPrefix: inboxPrefixOf(busUser(login, credentials) ?? options.service),
     });
     options.waiting(`waiting for Redis at ${hidePassword(environment.REDIS_URL)}`);
     await storeConnected(store, clock, telemetry, environment.REDIS_URL, signal);
@@ -82,7 +84,7 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
       store,
       net: createNodeNet(clock, {
         advertiseHost: environment.SWITCHYARD_ADVERTISE_HOST,
-        secret: environment.SWITCHYARD_FLEET_SECRET ?? credentials.fleetSecret,
+        secrets: linkSecrets(environment, credentials),
         tls: tls.link,
         refused: (remote, why) => telemetry.log.warn('connection refused', { remote, why }),
       }),
@@ -121,6 +123,16 @@ function natsLogin(environment: Environment, { nats }: Credentials): NatsLogin {
   const { NATS_TOKEN: token, NATS_USER: user, NATS_PASSWORD: password, NATS_NKEY_SEED } = environment;
   const named = token !== undefined || user !== undefined;
   return { token, user, password, nkeySeed: NATS_NKEY_SEED ?? (named ? undefined : nats?.nkeySeed) };
+}
+
+/** The user of our own credentials, which has a name of its own where a service has several. */
+function busUser({ nkeySeed }: NatsLogin, { nats }: Credentials): string | undefined {
+  return nkeySeed === nats?.nkeySeed ? nats?.user : undefined;
+}
+
+function linkSecrets({ SWITCHYARD_FLEET_SECRET }: Environment, { fleetSecret, agentSecrets }: Credentials): LinkSecrets | undefined {
+  const fleet = SWITCHYARD_FLEET_SECRET ?? fleetSecret;
+  return fleet === undefined && agentSecrets === undefined ? undefined : { fleet, own: agentSecrets };
 }
 
 function tlsOf(environment: Environment) {

@@ -122,6 +122,7 @@ export function createMemoryStore(clock: Clock): MemoryStore {
     settle: (keyId, requestId, used) => atomically('settle', () => settle(ledgerOf(keyId), requestId, used, clock.now())),
     giveBack: (keyId, requestId) => atomically('giveBack', () => giveBack(ledgerOf(keyId), requestId, clock.now())),
     ledger: (keyId, limits) => atomically('ledger', () => ledgerState(ledgerOf(keyId), limits, clock.now())),
+    spent: (keyId) => atomically('spent', () => ledgers.get(keyId)?.spentMicros ?? 0),
 
     append: (added, options) =>
       atomically('append', () => {

@@ -85,6 +85,8 @@ export function connectRedisStore(options: RedisOptions): Store {
       }),
     ledger: (keyId, limits) => operate('ledger', async (redis) => (await runLedger(redis, 'read', keyId, limits, [])).state),
 
+    spent: (keyId) => operate('spent', async (redis) => Number((await redis.hget(ledgerKeys(keyId)[0]!, 'spent')) ?? 0)),
+
     append: (entries, given) =>
       operate('append', async (redis) => {
         if (entries.length === 0) return;

@@ -16,6 +16,12 @@ export const agentSchema = z
       .pipe(z.array(placed).max(1000))
       .describe('engines to run from the start, as pool/instance; a text lists them with commas'),
     launcher: z.boolean().default(false).describe('start and stop engines in this process when asked'),
+    launches: z
+      .union([z.string(), z.array(z.string())])
+      .default(['*'])
+      .transform((value) => (typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value).filter((part) => part !== ''))
+      .pipe(z.array(z.string().regex(/^(\*|[a-z0-9][a-z0-9-]{0,60})$/, 'an instance, for example chat-4, or *')).max(1000))
+      .describe('instances that may be started here besides those of `instances`, a text lists them with commas; *: any'),
     maxInstances: z.int().min(1).max(1000).default(64).describe('engines in this process; a command to start more is refused'),
     launchLeaseMs: z.int().min(1_000).max(600_000).default(10_000).describe('lease that keeps two launchers from running the same instance, ms'),
     reportMinMs: z.int().min(1).max(1_000).default(50).describe('shortest time between two status reports of an instance, ms'),

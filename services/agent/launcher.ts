@@ -79,13 +79,14 @@ export function serveLauncher(config: AgentConfig, ports: Ports, instances: Inst
     }
   });
   for (const { instanceId } of instances.all()) serveStop(instanceId);
-  const starting = bus.serve(contracts.startInstance, [], start, { group: 'launchers' });
+  const startable = config.launches.includes('*') ? ['*'] : new Set([...instances.all().map(({ instanceId }) => instanceId), ...config.launches]);
+  const starting = Array.from(startable, (id) => bus.serve(contracts.startInstance, [id], start, { group: 'launchers' }));
 
   return {
     leases: () => [...leases.values()],
     async stop() {
       stopRenewing();
-      await Promise.all([starting, ...stopServing.values()].map((subscription) => subscription.stop()));
+      await Promise.all([...starting, ...stopServing.values()].map((subscription) => subscription.stop()));
       await Promise.all([...leases.values()].map((lease) => store.release(lease).catch(() => {})));
     },
   };

@@ -2,6 +2,7 @@
 import { crc32 } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { expectedTokens } from '../../core/engine/token-function.ts';
+import type { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
 import type { Connection, Net } from '../../lib/ports/net.ts';
@@ -342,7 +343,7 @@ test('a KV connection that was refused, or never says what it is for, does not s
 
 describe('launcher', () => {
   const start = (instanceId: string, more: { pool?: string; epoch?: number } = {}) =>
-    outside.bus.request(contracts.startInstance, [], { pool: 'chat', instanceId, epoch: 5, ...more }, { timeoutMs: 1000 });
+    outside.bus.request(contracts.startInstance, [instanceId], { pool: 'chat', instanceId, epoch: 5, ...more }, { timeoutMs: 1000 });
   const stop = (instanceId: string, epoch = 5) =>
     outside.bus.request(contracts.stopInstance, [instanceId], { pool: 'chat', instanceId, epoch }, { timeoutMs: 1000 });
   const answer = async <T>(work: Promise<T>): Promise<T> => {
@@ -371,6 +372,16 @@ describe('launcher', () => {
     expect(status.get('new')!.sequenceNumber).toBe(reports);
   });
 
+  test('is not asked for instances that it may not start', async () => {
+    await agentAndGateway({}, { launcher: true, launches: 'chat-8,chat-9' });
+    expect(await answer(start('chat-9'))).toMatchObject({ refusal: null });
+    const asked = start('chat-7').then(
+      () => 'started',
+      (thrown: SwitchyardError) => thrown.code,
+    );
+    expect(await answer(asked)).toBe('no_responders');
+  });
+
   test('refuses an unknown pool and an owner that is not the newest', async () => {
     await agentAndGateway({}, { launcher: true });
     expect((await answer(start('x', { pool: 'nope' }))).refusal).toMatchObject({ code: 'unknown_pool' });
@@ -379,9 +390,9 @@ describe('launcher', () => {
     expect((await answer(stop('x', 6))).refusal).toMatchObject({ code: 'stale_epoch' });
   });
 
-  test('an id that is none, or too long for a subject, is refused and nothing is started', async () => {
+  test('an id that is too long for an address is refused and nothing is started', async () => {
     await agentAndGateway({}, { launcher: true });
-    for (const id of ['', 'i'.repeat(300)]) expect(await answer(start(id))).toMatchObject({ refusal: { code: 'invalid_request' } });
+    expect(await answer(start('i'.repeat(250)))).toMatchObject({ refusal: { code: 'invalid_request' } });
     expect(await outside.store.list('lease/')).toEqual([]);
   });
 

@@ -20,8 +20,8 @@ export interface Fleet {
 export interface FleetOptions {
   /** The dead instances of every new view that has some. */
   readonly dead: (instanceIds: ReadonlySet<string>) => void;
-  /** Addresses of the agents of live instances, when they have changed. */
-  readonly addresses: (addresses: ReadonlySet<string>) => void;
+  /** Addresses of the agents of live instances, when they have changed, with the instances that are there. */
+  readonly addresses: (addresses: ReadonlyMap<string, readonly string[]>) => void;
 }
 
 /** More than these are a matter of the tracker, which will hear nothing of them either. */
@@ -74,7 +74,7 @@ export function createFleet(ports: Ports, options: FleetOptions): Fleet {
     if (!moved) return;
     for (const address of unreachable) if (!homes.has(address)) unreachable.delete(address);
     lookAway();
-    options.addresses(new Set(homes.keys()));
+    options.addresses(new Map(Array.from(homes, ([address, there]) => [address, [...there]])));
   }
 
   function lookAway(): void {

@@ -15,6 +15,8 @@ let received: LinkFrame[];
 let closed: number;
 let lost: string[];
 let reached: boolean[];
+/** The instances that were to prove themselves. */
+let askedFor: string[];
 
 beforeEach(async () => {
   clock = new VirtualClock();
@@ -30,8 +32,15 @@ beforeEach(async () => {
     connection.onClose(() => closed++);
   });
   address = listener.address;
+  askedFor = [];
   pool = createLinkPool({
-    net,
+    net: {
+      ...net,
+      connect(to, options) {
+        askedFor.push(options.instanceId ?? '');
+        return net.connect(to, options);
+      },
+    },
     clock,
     telemetry: createMemoryTelemetry(clock),
     gatewayId: 'gateway-1',
@@ -135,7 +144,7 @@ describe('a kept link', () => {
   };
 
   test('is there before it is needed, stays although it is idle, and is made again when it breaks', async () => {
-    pool.keep(new Set([address]));
+    pool.keep(new Map([[address, ['chat-1']]]));
     await answered();
     expect(reached).toEqual([true]);
     await clock.advance(60_000);
@@ -150,18 +159,32 @@ describe('a kept link', () => {
   });
 
   test('to an agent that is gone is tried at growing pauses, until nobody wants it', async () => {
-    pool.keep(new Set(['ws://gone:1']));
+    pool.keep(new Map([['ws://gone:1', ['chat-1']]]));
     await clock.advance(10_000);
     const tries = reached.length;
     expect(tries).toBeGreaterThan(5);
     expect(tries).toBeLessThan(12);
-    pool.keep(new Set());
+    pool.keep(new Map());
     await clock.advance(10_000);
     expect(reached).toHaveLength(tries);
   });
 
+  test('is asked of another instance at each try: one that is said to be there may not be', async () => {
+    pool.keep(new Map([['ws://gone:1', ['chat-1', 'chat-2']]]));
+    await clock.advance(1_000);
+    expect(askedFor.slice(0, 3)).toEqual(['chat-1', 'chat-2', 'chat-1']);
+    pool.keep(new Map([['ws://gone:1', ['chat-3']]]));
+    await clock.advance(5_000);
+    expect(askedFor.at(-1)).toBe('chat-3');
+  });
+
   test('is not made beyond the limit', async () => {
-    pool.keep(new Set(['ws://gone:1', address]));
+    pool.keep(
+      new Map([
+        ['ws://gone:1', ['chat-1']],
+        [address, ['chat-2']],
+      ]),
+    );
     await clock.advance(10);
     expect(accepted).toHaveLength(0);
   });

@@ -34,14 +34,16 @@ export interface LinkPool {
   forget(requestId: string): void;
   /**
    * Keeps a link to each of these addresses from now on, and makes it again when it breaks. Of more than `maxKeptLinks`
-   * those beyond have one while they are used, and nothing is told of them.
+   * those beyond have one while they are used, and nothing is told of them. With each address come the instances that are
+   * said to be there: one that lies about it must not stand in the way of the others, so each try asks for the next one.
    */
-  keep(addresses: ReadonlySet<string>): void;
+  keep(addresses: ReadonlyMap<string, readonly string[]>): void;
   readonly size: number;
   close(): void;
 }
 
 interface Kept {
+  instanceIds: readonly string[];
   /** Tries in a row that have failed. */
   failures: number;
   cancelAgain: Cancel;
@@ -56,6 +58,8 @@ interface Stream {
 
 interface Link {
   readonly address: string;
+  /** The one that it was made for. Others at the same address are of the same agent. */
+  readonly instanceId: string;
   readonly streams: Map<number, Stream>;
   /** Undefined while it is being made; frames wait in `waiting` then. */
   connection: Connection | undefined;
@@ -80,11 +84,12 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
   const dropped = telemetry.counter('switchyard_tokens_dropped_total');
   const stopIdleCheck = every(clock, linkIdleMs / 2, closeIdle);
 
-  function linkTo(address: string): Link {
+  function linkTo(address: string, instanceId: string): Link {
     const existing = links.get(address);
     if (existing) return existing;
     const link: Link = {
       address,
+      instanceId,
       streams: new Map(),
       connection: undefined,
       waiting: [],
@@ -100,7 +105,8 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
 
   async function connect(link: Link): Promise<void> {
     try {
-      const connection = await net.connect(link.address, { timeoutMs: options.connectMs, maxFrameBytes: options.maxFrameBytes });
+      const { address, instanceId } = link;
+      const connection = await net.connect(address, { timeoutMs: options.connectMs, maxFrameBytes: options.maxFrameBytes, instanceId });
       if (link.closed) {
         connection.close();
         return;
@@ -160,12 +166,19 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
     for (const stream of gone) options.lost(stream.requestId, stream.epoch, why);
   }
 
+  function nextOf({ instanceIds, failures }: Kept): string {
+    return instanceIds[failures % instanceIds.length] ?? '';
+  }
+
   /** A kept link is gone. */
   function again(address: string): void {
     const keeping = kept.get(address);
     if (!keeping) return;
     keeping.cancelAgain();
-    keeping.cancelAgain = clock.after(Math.min(longestAgainMs, firstAgainMs * 2 ** Math.min(keeping.failures, 10)), () => void linkTo(address));
+    keeping.cancelAgain = clock.after(
+      Math.min(longestAgainMs, firstAgainMs * 2 ** Math.min(keeping.failures, 10)),
+      () => void linkTo(address, nextOf(keeping)),
+    );
     keeping.failures += 1;
     options.reached(address, false);
   }
@@ -193,7 +206,7 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
 
   return {
     open(address, stream) {
-      const link = linkTo(address);
+      const link = linkTo(address, stream.instanceId);
       const { requestId, epoch } = stream;
       const frameBytes = stream.body.length;
       if ((link.connection?.buffered() ?? link.waitingBytes) + frameBytes > linkBufferBytes) {
@@ -226,11 +239,13 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
         cancelAgain();
         kept.delete(address);
       }
-      for (const address of addresses) {
-        if (kept.size >= options.maxKeptLinks) break;
-        if (kept.has(address)) continue;
-        kept.set(address, { failures: 0, cancelAgain: () => {} });
-        linkTo(address);
+      for (const [address, instanceIds] of addresses) {
+        const known = kept.get(address);
+        if (known) known.instanceIds = instanceIds;
+        if (known || kept.size >= options.maxKeptLinks) continue;
+        const keeping: Kept = { instanceIds, failures: 0, cancelAgain: () => {} };
+        kept.set(address, keeping);
+        linkTo(address, nextOf(keeping));
       }
     },
 

@@ -15,10 +15,10 @@ const nets: [string, LinkKind, () => Net][] = [
   ['memory with latency', 'kv', () => createMemoryNet(systemClock, { latencyMs: 1 })],
   ['websocket', 'link', () => createNodeNet(systemClock)],
   ['tcp', 'kv', () => createNodeNet(systemClock)],
-  ['websocket with a secret', 'link', () => createNodeNet(systemClock, { secret: 'fleet' })],
-  ['tcp with a secret', 'kv', () => createNodeNet(systemClock, { secret: 'fleet' })],
-  ['websocket over TLS', 'link', () => createNodeNet(systemClock, { secret: 'fleet', tls })],
-  ['tcp over TLS', 'kv', () => createNodeNet(systemClock, { secret: 'fleet', tls })],
+  ['websocket with a secret', 'link', () => createNodeNet(systemClock, { secrets: { fleet: 'fleet' } })],
+  ['tcp with a secret', 'kv', () => createNodeNet(systemClock, { secrets: { fleet: 'fleet' } })],
+  ['websocket over TLS', 'link', () => createNodeNet(systemClock, { secrets: { fleet: 'fleet' }, tls })],
+  ['tcp over TLS', 'kv', () => createNodeNet(systemClock, { secrets: { fleet: 'fleet' }, tls })],
 ];
 
 const maxFrameBytes = 4 * 1024 * 1024;
@@ -221,7 +221,7 @@ describe('a listener with a secret', () => {
     for (const listener of listeners.splice(0)) await listener.close();
   });
 
-  async function listening(kind: LinkKind, options: NodeNetOptions = { secret: 'fleet' }) {
+  async function listening(kind: LinkKind, options: NodeNetOptions = { secrets: { fleet: 'fleet' } }) {
     const letIn: Connection[] = [];
     const refused: string[] = [];
     const net = createNodeNet(systemClock, { ...options, refused: (_remote, why) => refused.push(why) });
@@ -236,9 +236,11 @@ describe('a listener with a secret', () => {
     ['kv', 'another', 'guessed'],
   ] as const)('%s: lets nobody in with %s', async (kind, _which, secret) => {
     const { address, letIn, refused } = await listening(kind);
-    await expect(createNodeNet(systemClock, { secret }).connect(address, connectOptions)).rejects.toMatchObject({ code: 'unreachable' });
+    await expect(
+      createNodeNet(systemClock, { secrets: secret === undefined ? undefined : { fleet: secret } }).connect(address, connectOptions),
+    ).rejects.toMatchObject({ code: 'unreachable' });
     expect(letIn).toEqual([]);
-    expect(refused).toEqual(secret ? ['it does not know the fleet secret'] : []);
+    expect(refused).toEqual(secret ? ['it does not know the secret'] : []);
   });
 
   test('kv: what a stranger sends is never seen, and a large first frame is not even read', async () => {
@@ -254,7 +256,7 @@ describe('a listener with a secret', () => {
 
   test.each(['link', 'kv'] as const)('%s: whoever connects does not take a listener that cannot prove itself', async (kind) => {
     const { address } = await listening(kind, {});
-    const asking = createNodeNet(systemClock, { secret: 'fleet' }).connect(address, { timeoutMs: 300, maxFrameBytes });
+    const asking = createNodeNet(systemClock, { secrets: { fleet: 'fleet' } }).connect(address, { timeoutMs: 300, maxFrameBytes });
     await expect(asking).rejects.toMatchObject({ code: 'unreachable' });
   });
 
@@ -264,9 +266,9 @@ describe('a listener with a secret', () => {
   });
 
   test.each(['link', 'kv'] as const)('%s over TLS: who does not trust the authority, or has no certificate of it, is not served', async (kind) => {
-    const { address, letIn } = await listening(kind, { secret: 'fleet', tls });
+    const { address, letIn } = await listening(kind, { secrets: { fleet: 'fleet' }, tls });
     for (const other of [undefined, { ca: tls.ca }, testCertificates()]) {
-      const connected = createNodeNet(systemClock, { secret: 'fleet', ...(other && { tls: other }) }).connect(address, connectOptions);
+      const connected = createNodeNet(systemClock, { secrets: { fleet: 'fleet' }, ...(other && { tls: other }) }).connect(address, connectOptions);
       await expect(connected).rejects.toMatchObject({ code: 'unreachable' });
     }
     expect(letIn).toEqual([]);

@@ -418,6 +418,7 @@ describe.each([
       for (let n = 0; n < 2; n++) await store.settle(keyId, 'lost', { tokens: 30, costMicros: 12 });
       for (let n = 0; n < 2; n++) await store.settle(keyId, 'never reserved', { tokens: 10, costMicros: 5 });
       expect(await store.ledger(keyId, limits)).toMatchObject({ remainingTokens: 560, reservedMicros: 0, spentMicros: 17 });
+      expect([await store.spent(keyId), await store.spent(fresh('key'))]).toEqual([17, 0]);
     });
 
     test.each([

@@ -6,14 +6,19 @@ import { join } from 'node:path';
 import { connect, type NatsConnection, nkeyAuthenticator, type Status } from '@nats-io/transport-node';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../lib/clock/system-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
+import type { AgentSeat } from '../../lib/roles/agent-seat.ts';
 import { busRole, roles, type StoreRole, type UserName, userNames } from '../../lib/roles/roles.ts';
-import { type GuardedServers, plainAddress, startGuardedServers } from '../support/guarded-servers.ts';
+import { readCredentials } from '../../lib/run/credentials.ts';
+import { connectRedisStore } from '../../lib/store/redis-store.ts';
+import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
+import { type GuardedServers, letTheTestIn, plainAddress, startGuardedServers } from '../support/guarded-servers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'switchyard-roles-'));
 let servers: GuardedServers;
 beforeAll(async () => {
-  servers = await startGuardedServers(folder);
+  servers = await startGuardedServers(folder, [seatOf('chat-1'), { ...seatOf('large-1'), launches: [{ pool: 'chat', id: 'chat-4' }] }]);
 });
 afterAll(async () => {
   await Promise.all([servers?.nats.stop(), servers?.redis.stop()]);
@@ -25,11 +30,15 @@ const subjects = Object.values(contracts)
   .toSorted();
 const concrete = (pattern: string) => pattern.replaceAll('*', 'x');
 
-async function natsAs(user: UserName): Promise<NatsConnection> {
-  const { nkeySeed } = servers.prepared.credentials(user).nats!;
+const natsAs = (user: UserName) => connectAs(user, servers.prepared.credentials(user).nats!.nkeySeed);
+
+function connectAs(user: string, nkeySeed: string): Promise<NatsConnection> {
   const authenticator = nkeyAuthenticator(new TextEncoder().encode(nkeySeed));
   return connect({ servers: plainAddress(servers.nats), authenticator, inboxPrefix: `_INBOX.${user}`, reconnect: false });
 }
+
+const seatOf = (id: string): AgentSeat => ({ instances: [{ pool: id.split('-')[0]!, id }], launches: undefined });
+const seedOf = (id: string, seat = seatOf(id)) => readCredentials(servers.prepared.seat(seat).path).nats!.nkeySeed;
 
 /** What the server refused while `run` did something. */
 async function refused(nats: NatsConnection, run: () => void): Promise<string[]> {
@@ -80,6 +89,54 @@ describe('NATS', () => {
       for (const subject of tried) nats.subscribe(subject, { callback: () => {} });
     });
     expect(denied).toEqual([...subjects.filter((pattern) => !may.has(pattern)), ...others, '>', 'sy.>', '_INBOX.>', '$JS.>'].toSorted());
+  });
+
+  test('an agent speaks for its own instances, and for no other', async () => {
+    const nats = await connectAs('agent-chat-1', seedOf('chat-1'));
+    const own = [
+      ...['reserve', 'copy', 'release', 'drop'].map((what) => `sy.v1.agent.chat-1.${what}`),
+      ...['sy.v1.operations.services', 'sy.v1.operations.spans', 'sy.v1.operations.traces_kept', '_INBOX.agent-chat-1.>'],
+    ];
+    const others = ['sy.v1.agent.chat-2.reserve', 'sy.v1.agent.*.copy', 'sy.v1.launcher.*.start', 'sy.v1.launcher.chat-1.stop', '_INBOX.agent.>'];
+    const said = ['sy.v1.status.chat.chat-2', 'sy.v1.status.large.chat-1', 'sy.v1.agent.chat-2.reserve', 'sy.v1.router.route', '_INBOX.worker.x'];
+    const denied = await refused(nats, () => {
+      for (const subject of [...own, ...others]) nats.subscribe(subject, { callback: () => {} });
+      for (const subject of ['sy.v1.status.chat.chat-1', 'sy.v1.operations.traces_kept', ...said]) nats.publish(subject);
+    });
+    expect(denied).toEqual([...others, ...said].toSorted());
+  });
+
+  test('an agent that starts others speaks for these too, and takes only their commands', async () => {
+    const launches = [{ pool: 'chat', id: 'chat-4' }];
+    const nats = await connectAs('agent-large-1', seedOf('large-1', { instances: [{ pool: 'large', id: 'large-1' }], launches }));
+    const denied = await refused(nats, () => {
+      for (const subject of ['agent.chat-4.reserve', 'launcher.large-1.stop', 'launcher.chat-4.start', 'launcher.chat-1.start'])
+        nats.subscribe(`sy.v1.${subject}`, { callback: () => {} });
+      for (const subject of ['status.chat.chat-4', 'status.large.large-1', 'status.chat.chat-1']) nats.publish(`sy.v1.${subject}`);
+    });
+    expect(denied).toEqual(['sy.v1.launcher.chat-1.start', 'sy.v1.status.chat.chat-1']);
+  });
+
+  test('an agent that comes later is let in when NATS has read its configuration again, and nobody is cut off', async () => {
+    const admission = await natsAs('admission');
+    const heard: string[] = [];
+    let cut = false;
+    void admission.closed().then(() => (cut = true));
+    admission.subscribe(contracts.leaveQueue.pattern, { callback: (_error, message) => void heard.push(message.subject) });
+    await admission.flush();
+    const { path, isNew } = servers.prepared.seat(seatOf('chat-9'));
+    expect(isNew).toBe(true);
+    letTheTestIn(servers.prepared);
+    const { nkeySeed } = readCredentials(path).nats!;
+    await expect(connectAs('agent-chat-9', nkeySeed)).rejects.toThrow(/authorization/i);
+    process.kill(servers.nats.pid, 'SIGHUP');
+    let late: NatsConnection | undefined;
+    await expect.poll(async () => (late = await connectAs('agent-chat-9', nkeySeed).catch(() => undefined))).toBeDefined();
+    const gateway = await natsAs('gateway');
+    gateway.publish(concrete(contracts.leaveQueue.pattern));
+    await expect.poll(() => heard).toHaveLength(1);
+    expect(cut).toBe(false);
+    await Promise.all([late?.close(), gateway.close(), admission.close()]);
   });
 
   test('an answer goes where it is wanted, once, and nowhere else', async () => {
@@ -175,6 +232,35 @@ describe('Redis', () => {
     for (const command of [['KEYS', '*'], ['CONFIG', 'GET', '*'], ['FLUSHALL'], ['ACL', 'LIST'], ['SHUTDOWN'], ['MONITOR'], ['GET', 'other']]) {
       await expect(redis.call(...(command as [string]))).rejects.toThrow(/NOPERM/);
     }
+  });
+});
+
+describe('ledgers in Redis', () => {
+  test('are written by admission alone; the console reads what was spent', async () => {
+    const redis = new Redis(servers.redis.address);
+    const storeAs = (user: UserName) => {
+      const { user: name, password } = servers.prepared.credentials(user).redis!;
+      const telemetry = createMemoryTelemetry(systemClock, { process: user });
+      return connectRedisStore({ url: plainAddress(servers.redis), clock: systemClock, telemetry, user: { name, password } });
+    };
+    const [admission, console, gateway] = [storeAs('admission'), storeAs('console'), storeAs('gateway')];
+    await admission.settle('key-1', 'req-1', { tokens: 5, costMicros: 7 });
+    expect(await console.spent('key-1')).toBe(7);
+    expect(await console.spent('key-2')).toBe(0);
+    const limits = { requestsPerMinute: 0, tokensPerMinute: 0, budgetMicros: 0 };
+    await expect(console.settle('key-1', 'req-2', { tokens: 5, costMicros: -7 })).rejects.toThrow();
+    await expect(console.ledger('key-1', limits)).rejects.toThrow();
+    await expect(console.set('x', Uint8Array.of(1))).rejects.toThrow();
+    await expect(gateway.spent('key-1')).rejects.toThrow();
+    for (const [command, ...rest] of [['SET', 'x'], ['DEL'], ['HSET', 'spent', '0'], ['PEXPIRE', '1']] as [string, ...string[]][]) {
+      const { user: username, password } = servers.prepared.credentials('console').redis!;
+      const raw = new Redis(plainAddress(servers.redis), { username, password, retryStrategy: () => null });
+      await expect(raw.call(command, 'sy:ledger:{key-1}', ...rest)).rejects.toThrow(/NOPERM/);
+      raw.disconnect();
+    }
+    expect(await redis.hget('sy:ledger:{key-1}', 'spent')).toBe('7');
+    redis.disconnect();
+    await Promise.all([admission.close(), console.close(), gateway.close()]);
   });
 });
 

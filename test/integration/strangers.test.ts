@@ -51,6 +51,7 @@ describe('strangers', () => {
       settings: {
         gateway: { auth: 'keys', tlsCertFile: cert, tlsKeyFile: key },
         'migration-coordinator': { mode: 'off' },
+        console: { auth: 'keys' },
       },
       env: {
         SWITCHYARD_LOG_LEVEL: 'debug',
@@ -124,19 +125,20 @@ describe('strangers', () => {
     const publicPort = Number(new URL(fleet.gatewayUrl).port);
     const consolePort = Number(new URL(fleet.consoleUrl).port);
     const { nats, redis } = fleet.servers;
-    const tried = { probes: 0, agents: 0 };
+    const tried = { probes: 0, agents: 0, gateways: 0, consoles: 0 };
     const running = await processes();
     for (const { id, pid } of running) {
       for (const port of listeningPorts(pid)) {
-        if (port === consolePort) continue;
         const what = `${id} on port ${port}`;
-        if (probes.includes(port)) {
+        if (port === consolePort) {
+          await expectKeysOnly(port, what);
+          tried.consoles++;
+        } else if (probes.includes(port)) {
           await expectProbe(port, what);
           tried.probes++;
         } else if (port === publicPort) {
-          const reply = await request(`${gateway()}/v1/models`, { dispatcher: https });
-          expect(reply.statusCode, what).toBe(401);
-          await reply.body.dump();
+          await expectDoorsOfGateway(what);
+          tried.gateways++;
         } else {
           expect(id, what).toMatch(/^agent-/);
           await expectSilence(port, what);
@@ -144,11 +146,64 @@ describe('strangers', () => {
         }
       }
     }
-    expect(tried).toEqual({ probes: running.length, agents: 2 * 2 });
+    expect(tried).toEqual({ probes: running.length, agents: 2 * 2, gateways: 1, consoles: 1 });
+    for (const { id, pid } of running) expect(boundBeyondLoopback(pid), id).toEqual([]);
+    for (const [name, { pid }] of Object.entries(fleet.servers)) expect(boundBeyondLoopback(pid), name).toEqual([]);
     expect(await said(nats.port, 'CONNECT {"verbose":true}\r\nPING\r\n')).toMatch(/^INFO [^\n]*\r\n-ERR 'Authorization Violation'\r\n$/);
     expect(await said(nats.port, 'CONNECT {"verbose":true,"user":"gateway","pass":"x"}\r\nSUB > 1\r\nPING\r\n')).not.toMatch(/MSG|PONG/);
     expect(await said(redis.port, 'KEYS *\r\nGET sy:entry:key/x\r\nCONFIG GET *\r\n')).toMatch(/^(-NOPERM [^\n]*\r\n){3}$/);
   }, 60_000);
+
+  /** Over TLS the probes and what says that a key is needed; in the clear nothing. */
+  async function expectDoorsOfGateway(what: string): Promise<void> {
+    const status = async (method: 'GET' | 'POST', path: string) => {
+      const reply = await request(gateway() + path, { method, dispatcher: https, ...(method === 'POST' && { body: chat() }) });
+      await reply.body.dump();
+      return reply.statusCode;
+    };
+    for (const path of ['/v1/models', '/v1/models/x']) expect(await status('GET', path), what + path).toBe(401);
+    for (const path of ['/v1/chat/completions', '/v1/completions']) expect(await status('POST', path), what + path).toBe(401);
+    for (const path of ['/health', '/readiness', '/metrics']) expect(await status('GET', path), what + path).toBe(200);
+    for (const path of ['/', '/operator/v1/status', '/debug', '/config']) expect(await status('GET', path), what + path).toBe(404);
+    await expect(request(`${fleet.gatewayUrl}/health`), what).rejects.toThrow();
+  }
+
+  /** The operator API where it wants keys: not even its errors tell what there is, and a client's key opens nothing. */
+  async function expectKeysOnly(port: number, what: string): Promise<void> {
+    const status = async (method: 'GET' | 'POST' | 'DELETE', path: string, headers: Record<string, string> = {}) => {
+      const body = method === 'POST' ? '{}' : undefined;
+      const reply = await request(`http://127.0.0.1:${port}/operator/v1${path}`, {
+        method,
+        body,
+        headers: { 'x-switchyard-operator': 'ann', ...headers },
+      });
+      await reply.body.dump();
+      return reply.statusCode;
+    };
+    const reads = [
+      '/status',
+      '/services',
+      '/scrape-targets',
+      '/instances',
+      '/requests',
+      '/pools',
+      '/migrations',
+      '/explain/x',
+      '/trace/x',
+      '/audit',
+      '/keys',
+    ];
+    for (const path of [...reads, '/workflows/x', '/approvals']) {
+      expect(await status('GET', path), what + path).toBe(401);
+      expect(await status('GET', path, { authorization: `Bearer ${secret}` }), what + path).toBe(403);
+    }
+    for (const path of ['/migrate', '/drain', '/undrain', '/scale', '/mode', '/keys', '/approvals/x/vote']) {
+      expect(await status('POST', path), what + path).toBe(401);
+      expect(await status('POST', path, { authorization: `Bearer ${secret}` }), what + path).toBe(403);
+    }
+    expect(await status('DELETE', '/keys/x'), what).toBe(401);
+    expect(await status('GET', '/status', { authorization: `Bearer sk-sy-${'x'.repeat(40)}` }), what).toBe(401);
+  }
 
   test('nobody was refused by mistake: no permission was missing for what the fleet did', async () => {
     for (const { id } of await processes()) expect(fleet.log(id), id).not.toMatch(/permissions? violation|NOPERM|bus subscription failed/i);
@@ -208,15 +263,38 @@ describe('strangers', () => {
 
 /** TCP ports that a process listens on, from the kernel; or, where there is no /proc, from lsof. */
 function listeningPorts(pid: number): number[] {
+  return listening(pid).map((address) => Number(address.slice(address.lastIndexOf(':') + 1)));
+}
+
+/** Addresses that others than this machine reach. */
+function boundBeyondLoopback(pid: number): string[] {
+  const bound = listening(pid);
+  expect(bound.length).toBeGreaterThan(0);
+  return bound.filter((address) => !/^(127\.|\[?::1\]?:|\[?::ffff:127\.)/.test(address));
+}
+
+/** Address and port of everything that a process listens on. */
+function listening(pid: number): string[] {
   try {
     const sockets = new Set(readdirSync(`/proc/${pid}/fd`).flatMap((fd) => inode(`/proc/${pid}/fd/${fd}`)));
     const rows = ['tcp', 'tcp6'].flatMap((table) => readFileSync(`/proc/${pid}/net/${table}`, 'utf8').trim().split('\n').slice(1));
-    const listening = rows.map((row) => row.trim().split(/\s+/)).filter((cells) => cells[3] === '0A' && sockets.has(cells[9]!));
-    return listening.map((cells) => Number.parseInt(cells[1]!.split(':')[1]!, 16));
+    const open = rows.map((row) => row.trim().split(/\s+/)).filter((cells) => cells[3] === '0A' && sockets.has(cells[9]!));
+    return open.map((cells) => readable(cells[1]!));
   } catch {
     const printed = execFileSync('lsof', ['-nP', '-a', '-p', String(pid), '-iTCP', '-sTCP:LISTEN', '-Fn'], { encoding: 'utf8' });
-    return [...printed.matchAll(/^n.*:(\d+)$/gm)].map((match) => Number(match[1]));
+    return [...printed.matchAll(/^n(.*:\d+)$/gm)].map((match) => match[1]!);
   }
+}
+
+/** The kernel's form: words of four bytes, each the other way round, and the port, in hexadecimal. */
+function readable(address: string): string {
+  const [host = '', port = ''] = address.split(':');
+  const bytes = Buffer.concat((host.match(/.{8}/g) ?? []).map((word) => Buffer.from(word, 'hex').reverse()));
+  const v4 = bytes.length === 4 ? bytes : bytes.subarray(12);
+  const mapped = bytes.length === 16 && bytes.subarray(0, 12).equals(Buffer.from('00000000000000000000ffff', 'hex'));
+  const loopback6 = bytes.length === 16 && bytes.equals(Buffer.from('00000000000000000000000000000001', 'hex'));
+  const text = bytes.length === 4 || mapped ? [...v4].join('.') : loopback6 ? '[::1]' : `[${bytes.toString('hex')}]`;
+  return `${text}:${Number.parseInt(port, 16)}`;
 }
 
 function inode(path: string): string[] {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createClient, type OperatorClient } from '../../cli/client.ts';
 import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
+import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
 import type { ServiceName } from '../../lib/run/service.ts';
 import { eventually } from './eventually.ts';
 import { plainAddress, startGuardedServers } from './guarded-servers.ts';
@@ -78,7 +79,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const configure = (service: string, settings: unknown) => writeFileSync(join(config, `${service}.yaml`), stringify(settings));
   for (const [service, settings] of Object.entries(options.settings ?? {})) configure(service, settings);
 
-  const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials')), startTemporal()]);
+  const wanted = options.pools.flatMap((pool) =>
+    Array.from({ length: Number(pool.instances) }, (_, index) => ({ pool: String(pool.id), id: `${pool.id}-${index + 1}` })),
+  );
+  const seatOf = (instance: SeatInstance): AgentSeat => ({ instances: [instance], launches: undefined });
+  const seats = options.oneAgent ? [] : wanted.map(seatOf);
+  const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials'), seats), startTemporal()]);
   const gatewayPorts: number[] = [];
   for (let replica = 0; replica < (options.replicas?.gateway ?? 1); replica++) gatewayPorts.push(await freePort());
   const consolePort = await freePort();
@@ -100,9 +106,13 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     for (let replica = 1; replica <= (options.replicas?.[service] ?? 1); replica++) plan(service, `${service}-${replica}`);
   for (const [index, port] of gatewayPorts.entries()) plan('gateway', `gateway-${index + 1}`, { SWITCHYARD_GATEWAY_PORT: String(port) });
   plan('console', 'console-1', { SWITCHYARD_CONSOLE_PORT: String(consolePort) });
-  const wanted = options.pools.flatMap((pool) => Array.from({ length: Number(pool.instances) }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
-  if (options.oneAgent) plan('agent', 'agent-1', { SWITCHYARD_AGENT_INSTANCES: wanted.join(','), SWITCHYARD_AGENT_LAUNCHER: 'true' });
-  else for (const instance of wanted) plan('agent', `agent-${instance.split('/')[1]}`, { SWITCHYARD_AGENT_INSTANCES: instance });
+  const placed = ({ pool, id }: SeatInstance) => `${pool}/${id}`;
+  if (options.oneAgent) plan('agent', 'agent-1', { SWITCHYARD_AGENT_INSTANCES: wanted.map(placed).join(','), SWITCHYARD_AGENT_LAUNCHER: 'true' });
+  for (const instance of options.oneAgent ? [] : wanted)
+    plan('agent', `agent-${instance.id}`, {
+      SWITCHYARD_AGENT_INSTANCES: placed(instance),
+      SWITCHYARD_CREDENTIALS_FILE: prepared.seat(seatOf(instance)).path,
+    });
   for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(plainAddress(nats));
 
   const children = new Map<string, ChildProcess>();
@@ -125,7 +135,10 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     );
   }
   const log = (id: string) => readFileSync(join(folder, `${id}.log`), 'utf8');
-  const client = (operator: string) => createClient({ url: `http://127.0.0.1:${consolePort}`, operator, timeoutMs: 15_000 });
+  // Where the operator API wants keys, everybody here has the root key.
+  const wantsKeys = (options.settings?.console as { auth?: string } | undefined)?.auth === 'keys';
+  const key = wantsKeys ? readFileSync(prepared.rootKeyPath, 'utf8').trim() : undefined;
+  const client = (operator: string) => createClient({ url: `http://127.0.0.1:${consolePort}`, operator, key, timeoutMs: 15_000 });
   const instances = () => client('test').get<InstanceRow[]>('/instances');
 
   async function stop(): Promise<void> {

@@ -63,6 +63,7 @@ const bans: readonly Ban[] = [
     pattern:
       /(from |import\(\s*|import )['"`](node:)?(net|tls|dgram|dns|http|https|http2|ws|undici|ioredis|@nats-io\/[a-z-]+)['"`]|\b(new WebSocket|EventSource|XMLHttpRequest|BroadcastChannel)\b|(await|return|void|=>?|[(,:]) ?fetch\b/,
     allowedIn: [
+      'lib/net/door.ts',
       'lib/net/node-net.ts',
       'lib/net/tcp.ts',
       'lib/net/websocket.ts',

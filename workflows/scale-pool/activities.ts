@@ -42,7 +42,7 @@ export function scalePoolActivities(ports: Ports, settings: ActivitySettings): P
     async startInstance(_, { plan, instanceId }) {
       const { pool, epoch } = plan;
       const options = { timeoutMs: settings.launchMs, id: `${plan.scaleId}-start-${instanceId}` };
-      const reply = await bus.request(contracts.startInstance, [], { pool, instanceId, epoch }, options);
+      const reply = await bus.request(contracts.startInstance, [instanceId], { pool, instanceId, epoch }, options);
       return { refusal: reply.refusal ?? null };
     },
 
