@@ -121,7 +121,12 @@ const services: Readonly<Record<ServiceName, Role>> = {
     store: { leases: ['scaler/*'], snapshots: ['scaler/*'], writes: ['scaler/mode/*'] },
   },
   agent: {
-    bus: { serves: [...moving, ...launching], publishes: [contracts.instanceStatus] },
+    bus: {
+      asks: [contracts.listRequests],
+      serves: [...moving, ...launching],
+      publishes: [contracts.instanceStatus],
+      records: [contracts.requestsDone],
+    },
     store: { leases: ['instance/*'] },
     dataPlane: true,
   },

@@ -617,6 +617,8 @@ export interface OpenStream {
   maxOutputTokens: number;
   promptTokens: number;
   serviceTier: string;
+  keyId: string;
+  sloClass: 'interactive' | 'standard' | 'batch';
 }
 export const OpenStream: Codec<OpenStream> = codec('OpenStream', switchyard.engine.v1.OpenStream);
 

@@ -5211,6 +5211,8 @@ export const switchyard = $root.switchyard = (() => {
                 OpenStream.prototype.maxOutputTokens = 0;
                 OpenStream.prototype.promptTokens = 0;
                 OpenStream.prototype.serviceTier = "";
+                OpenStream.prototype.keyId = "";
+                OpenStream.prototype.sloClass = "";
 
                 OpenStream.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -5259,6 +5261,10 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(152).uint32(message.promptTokens);
                     if (message.serviceTier != null && $Object.hasOwnProperty.call(message, "serviceTier") && message.serviceTier !== "")
                         writer.uint32(162).string(message.serviceTier);
+                    if (message.keyId != null && $Object.hasOwnProperty.call(message, "keyId") && message.keyId !== "")
+                        writer.uint32(170).string(message.keyId);
+                    if (message.sloClass != null && $Object.hasOwnProperty.call(message, "sloClass") && message.sloClass !== "")
+                        writer.uint32(178).string(message.sloClass);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -5477,6 +5483,24 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.serviceTier;
                                 continue;
                             }
+                        case 21: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.keyId = value;
+                                else
+                                    delete message.keyId;
+                                continue;
+                            }
+                        case 22: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.sloClass = value;
+                                else
+                                    delete message.sloClass;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -5571,6 +5595,12 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.serviceTier != null)
                         if (typeof object.serviceTier !== "string" || object.serviceTier.length)
                             message.serviceTier = $String(object.serviceTier);
+                    if (object.keyId != null)
+                        if (typeof object.keyId !== "string" || object.keyId.length)
+                            message.keyId = $String(object.keyId);
+                    if (object.sloClass != null)
+                        if (typeof object.sloClass !== "string" || object.sloClass.length)
+                            message.sloClass = $String(object.sloClass);
                     return message;
                 };
 
@@ -5610,6 +5640,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.maxOutputTokens = 0;
                         object.promptTokens = 0;
                         object.serviceTier = "";
+                        object.keyId = "";
+                        object.sloClass = "";
                     }
                     if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
                         object.stream = message.stream;
@@ -5654,6 +5686,10 @@ export const switchyard = $root.switchyard = (() => {
                         object.promptTokens = message.promptTokens;
                     if (message.serviceTier != null && $Object.hasOwnProperty.call(message, "serviceTier"))
                         object.serviceTier = message.serviceTier;
+                    if (message.keyId != null && $Object.hasOwnProperty.call(message, "keyId"))
+                        object.keyId = message.keyId;
+                    if (message.sloClass != null && $Object.hasOwnProperty.call(message, "sloClass"))
+                        object.sloClass = message.sloClass;
                     return object;
                 };
 

@@ -23,6 +23,8 @@ export interface OpenedStream {
   readonly stream: number;
   /** Index of the first token that this stream is to say. */
   readonly firstIndex: number;
+  readonly keyId: string;
+  readonly sloClass: OpenStream['sloClass'];
 }
 
 export interface InstanceState {
@@ -54,6 +56,8 @@ export type InstanceEffect =
   | { readonly type: 'engine_cancel'; readonly requestId: string; readonly epoch: number }
   | { readonly type: 'send'; readonly link: number; readonly events: readonly StreamEvent[] }
   | { readonly type: 'ended'; readonly requestId: string; readonly epoch: number; readonly why: EndReason }
+  /** Their link is closed, perhaps because their gateway is gone. The engine has them still. */
+  | { readonly type: 'orphaned'; readonly streams: readonly OpenedStream[] }
   | { readonly type: 'probe' }
   /** The engine gets no more requests, or gets them again. */
   | { readonly type: 'set_aside'; readonly aside: EngineHealth['aside'] }
@@ -95,12 +99,12 @@ function step(state: InstanceState, message: InstanceMessage | Wake, nowMs: numb
       if (stream?.epoch !== epoch || stream.link !== message.link) return [state, nothing];
       return end(state, [stream], reason);
     }
-    case 'link_closed':
-      return end(
-        state,
-        [...state.streams.values()].filter((stream) => stream.link === message.link),
-        'link_closed',
-      );
+    case 'link_closed': {
+      const streams = [...state.streams.values()].filter((stream) => stream.link === message.link);
+      if (streams.length === 0) return [state, nothing];
+      const [next, effects] = end(state, streams, 'link_closed');
+      return [next, [{ type: 'orphaned', streams }, ...effects]];
+    }
     case 'events':
       return speak(state, message.events, nowMs);
     case 'released': {
@@ -133,7 +137,7 @@ function judged(state: InstanceState, engine: EngineHealth): Step {
 }
 
 function open(state: InstanceState, link: number, wanted: OpenStream): Step {
-  const { requestId, epoch, stream } = wanted;
+  const { requestId, epoch, stream, keyId, sloClass } = wanted;
   const newest = state.newestEpoch.get(requestId);
   // A repeat: the stream is open, or has ended and said so.
   if (newest === epoch) return [state, nothing];
@@ -146,7 +150,7 @@ function open(state: InstanceState, link: number, wanted: OpenStream): Step {
   if (aside && wanted.reservationId === '') return [state, [tellError(link, stream, epoch, refusal(aside.code, aside.message, asideRetryMs))]];
   const before = state.streams.get(requestId);
   const [cleared, endings] = before ? end(state, [before], 'superseded') : [state, nothing];
-  const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream, firstIndex: wanted.nextIndex });
+  const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream, firstIndex: wanted.nextIndex, keyId, sloClass });
   return [
     { ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) },
     [...endings, { type: 'engine_open', link, open: wanted }],

@@ -145,6 +145,8 @@ export class TestGateway {
         maxOutputTokens: 0,
         promptTokens: 0,
         serviceTier: '',
+        keyId: 'key-1',
+        sloClass: 'standard',
         ...open,
       },
     });

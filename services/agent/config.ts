@@ -34,6 +34,12 @@ export const agentSchema = z
       .default(1_048_576)
       .describe('bytes a gateway may leave unread before the sequences of its link are held'),
     stuckLinkMs: z.int().min(100).max(600_000).default(30_000).describe('a link that stays over its limit this long is closed, ms'),
+    orphanMs: z
+      .int()
+      .min(500)
+      .max(600_000)
+      .default(15_000)
+      .describe('the end of a request whose link was closed is told by the agent when no gateway knows it after this long, ms'),
     maxFrameBytes: z.int().min(65_536).max(1_073_741_824).default(67_108_864).describe('largest frame on a token link'),
     pretend: z
       .record(z.string(), z.strictObject({ status: z.int().min(400).max(599), retryAfterMs: z.int().min(0).max(60_000).default(0) }))

@@ -6,12 +6,14 @@ import type { InstanceEffect, InstanceMessage } from './actor.ts';
 import type { GenerateSpans } from './generate-spans.ts';
 import type { Instances } from './instances.ts';
 import type { Links } from './links.ts';
+import type { Orphans } from './orphans.ts';
 import { cannotOpen } from './refused-stream.ts';
 
 export interface EffectContext {
   readonly instances: () => Instances;
   readonly links: () => Links;
   readonly spans: GenerateSpans;
+  readonly orphans: Orphans;
   readonly telemetry: Telemetry;
   readonly tell: (instanceId: string, message: InstanceMessage) => void;
 }
@@ -45,6 +47,11 @@ export function createEffects(context: EffectContext) {
     if (context.instances().get(instanceId) === hosted) tell(instanceId, { type: 'probed', error });
   }
 
+  function orphaned(instanceId: string, { streams }: Effect<'orphaned'>): void {
+    const hosted = context.instances().get(instanceId);
+    if (hosted) context.orphans.take(hosted, streams, hosted.adapter.status().sequences);
+  }
+
   return function perform(instanceId: string, effect: InstanceEffect): void {
     switch (effect.type) {
       case 'engine_open':
@@ -58,6 +65,9 @@ export function createEffects(context: EffectContext) {
         return;
       case 'ended':
         spans.end(effect.requestId, effect.epoch, effect.why);
+        return;
+      case 'orphaned':
+        orphaned(instanceId, effect);
         return;
       case 'probe':
         void probe(instanceId);

@@ -12,18 +12,21 @@ import { createGenerateSpans } from './generate-spans.ts';
 import { createInstances, type Instances } from './instances.ts';
 import { type Launcher, serveLauncher } from './launcher.ts';
 import { type Links, serveLinks } from './links.ts';
+import { createOrphans } from './orphans.ts';
 
 /** All but `pretend`. */
 const fixedSettings = Object.keys(agentSchema.shape).filter((name) => name !== 'pretend');
 
 async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentConfig>> {
   const { clock, telemetry } = ports;
+  const orphans = createOrphans(config, ports);
   const spans = createGenerateSpans(telemetry, clock);
   const perform = createEffects({
     telemetry,
     instances: () => instances,
     links: () => links,
     spans,
+    orphans,
     tell: (id, message) => void actors.tell(id, message),
   });
   const actors = hostActors({ actor: instanceActor, clock, telemetry, perform });
@@ -78,6 +81,7 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
       await launcher?.stop();
       await Promise.all(instances.all().map(({ instanceId }) => instances.stop(instanceId)));
       await Promise.all([links.close(), kv.close()]);
+      orphans.stop();
       actors.stopAll();
     },
   };

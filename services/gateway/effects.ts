@@ -156,6 +156,8 @@ function open(effect: Effect<'open'>, exchange: Exchange, context: EffectContext
     createdS: exchange.createdS,
     includeUsage: exchange.includeUsage,
     gatewayId: context.gatewayId,
+    keyId: info.keyId,
+    sloClass: info.sloClass,
     traceparent: exchange.streamSpan.context.traceparent,
     nextIndex: effect.log.length,
     maxOutputTokens: info.maxOutputTokens,

@@ -76,6 +76,8 @@ function open(requestId: string, bodyBytes = 10): void {
     maxOutputTokens: 1,
     promptTokens: 1,
     serviceTier: '',
+    keyId: '',
+    sloClass: 'standard',
   };
   pool.open(address, stream);
 }

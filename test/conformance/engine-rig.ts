@@ -131,7 +131,7 @@ export class EngineRig {
       {
         ...{ requestId, epoch: 1, endpoint: 'chat', body, clientStreams: true, resumeTokenIds: [], resumeText: '', reservationId: '' },
         ...{ priority: 0, arrivalMs: this.time.clock.now(), createdS: 1_700_000_000, includeUsage: false, gatewayId: 'gateway-1' },
-        ...{ traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '' },
+        ...{ traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '', keyId: '', sloClass: 'standard' },
         ...more,
       },
       held,

@@ -43,8 +43,8 @@ describe('a fleet under faults', () => {
         // The shortest: what a dead gateway held is given back within it.
         admission: { reservationTtlMs: 10_000, maxQueued, allowedWaiting: 0 },
         router: { profile: { allowedWaiting: 0 } },
-        // A transfer that does not move is given up soon.
-        agent: { stageTimeoutMs: 4_000 },
+        // A transfer that does not move is given up soon; so is a gateway that nobody hears of.
+        agent: { stageTimeoutMs: 4_000, orphanMs: 2_000 },
         worker: { stageMs: 5_000 },
       },
       // KV between agents goes over the link: whoever asks for a reservation is told its address.

@@ -55,7 +55,7 @@ class Bench {
     const request: GenerateRequest = {
       ...{ requestId, epoch: 1, endpoint: 'completions', body, clientStreams: true, resumeTokenIds: [], resumeText: '', reservationId: '' },
       ...{ priority: 0, arrivalMs: this.clock.now(), createdS: 0, includeUsage: false, gatewayId: 'g', traceparent: '', nextIndex: 0 },
-      ...{ maxOutputTokens: 0, promptTokens: 0, serviceTier: '' },
+      ...{ maxOutputTokens: 0, promptTokens: 0, serviceTier: '', keyId: '', sloClass: 'standard' },
     };
     expect(this.engine.open(request, false)).toBeUndefined();
   }

@@ -147,6 +147,8 @@ export const kvReceiverEntrance: Entrance = {
             maxOutputTokens: 0,
             promptTokens: 0,
             serviceTier: '',
+            keyId: '',
+            sloClass: 'standard',
           },
         }),
       );

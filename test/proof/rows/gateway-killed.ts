@@ -12,7 +12,7 @@ const waiting = 4;
 
 const gatewayKilled: Row = {
   fault: 'kill -9 a gateway, which has a replica',
-  mustHold: `its work stops on the engines within ${stopWithinMs / 1000} s, the other one serves in its place, no budget stays reserved`,
+  mustHold: `its work stops on the engines within ${stopWithinMs / 1000} s, the other one serves in its place, what was used is paid, no budget stays reserved`,
   limitMs: 120_000 + form.rounds * 120_000,
   async run(world) {
     const stops: number[] = [];
@@ -43,6 +43,11 @@ const gatewayKilled: Row = {
       cut += results.filter((result) => result.outcome !== 'exact').length;
       expect(results.filter(({ deviation }) => deviation.lost + deviation.repeated + deviation.misplaced > 0)).toEqual([]);
       await progress(other, 2 * waiting);
+      const cutOff = results.filter(({ outcome, tokens }) => outcome !== 'exact' && tokens > 0);
+      await eventually('its agents tell the ends of its requests', 30_000, () => {
+        const untold = cutOff.filter(({ requestId, tokens }) => (world.ends.get(requestId)?.[0]?.outputTokens ?? 0) < tokens);
+        return { ok: untold.length === 0, seen: untold.map(({ requestId, tokens }) => [requestId, tokens, world.ends.get(requestId)]) };
+      });
       world.fleet.start('gateway-1');
       await world.fleet.whole();
       served.push(await settle(world, other));
