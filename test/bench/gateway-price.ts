@@ -30,7 +30,7 @@ function workloadsOf(mode: BenchRun['mode']): Workload[] {
     ({ name, plan: { ...plan, stream: false, count }, warmUp, rhythm: 'atOnce', units: count, rounds: full ? 3 : 2 }) as const;
   const tokens = full ? 250 : 80;
   const stream: Workload = {
-    name: `SSE chunk, ${streams} streams at ${tokenMs} ms`,
+    name: `SSE chunk of ${streams} streams at ${tokenMs} ms`,
     plan: { bodyBytes: 1_024, tokens, stream: true, atOnce: streams, count: streams },
     warmUp: full ? streams : 0,
     rhythm: 'paced',
@@ -38,15 +38,15 @@ function workloadsOf(mode: BenchRun['mode']): Workload[] {
     rounds: full ? 3 : 1,
   };
   const always = [
-    request('1 KB request', { bodyBytes: 1_024, tokens: 1, atOnce: 16 }, full ? 4_000 : 600, full ? 4_000 : 600),
+    request('1 KB request', { bodyBytes: 1_024, tokens: 1, atOnce: 16 }, full ? 4_000 : 600, full ? 12_000 : 600),
     stream,
-    request('220 KB prompt', { bodyBytes: 220_000, tokens: 1, atOnce: 4 }, full ? 150 : 40, full ? 100 : 20),
+    request('220 KB prompt', { bodyBytes: 220_000, tokens: 1, atOnce: 4 }, full ? 150 : 40, full ? 300 : 20),
   ];
   if (!full) return always;
   return [
     ...always,
-    request('1 KB request, 100 a second', { bodyBytes: 1_024, tokens: 1, atOnce: 64, perSecond: 100 }, 600, 0),
-    request('1 KB request, 64 tokens not streamed', { bodyBytes: 1_024, tokens: 64, atOnce: 16 }, 600, 200),
+    request('1 KB request at 100 a second', { bodyBytes: 1_024, tokens: 1, atOnce: 64, perSecond: 100 }, 600, 0),
+    request('1 KB request with 64 tokens not streamed', { bodyBytes: 1_024, tokens: 64, atOnce: 16 }, 600, 600),
   ];
 }
 
