@@ -2,6 +2,8 @@
 // bytes themselves. Every block is in exactly one place: free, held (a count of holders), or kept for its prefix and
 // evicted when room is needed, least recently used first.
 
+import { OldestFirst } from './oldest-first.ts';
+
 export interface BlockPoolOptions {
   readonly blocks: number;
   readonly blockTokens: number;
@@ -18,8 +20,8 @@ export class BlockPool {
   #bytes: Uint8Array | undefined;
   readonly #holders: Int32Array;
   readonly #free: number[];
-  /** Unheld blocks that a prefix can find, oldest first (a Map keeps insertion order). */
-  readonly #evictable = new Map<number, true>();
+  /** Unheld blocks that a prefix can find. */
+  readonly #evictable: OldestFirst;
   readonly #blockOfPrefix = new Map<number, number>();
   readonly #prefixOfBlock = new Map<number, number>();
 
@@ -34,6 +36,7 @@ export class BlockPool {
     this.blockBytes = blockTokens * kvBytesPerToken;
     this.wordsPerToken = kvBytesPerToken / 4;
     this.#holders = new Int32Array(blocks);
+    this.#evictable = new OldestFirst(blocks);
     this.#free = Array.from({ length: blocks }, (_, i) => blocks - 1 - i);
   }
 
@@ -72,10 +75,8 @@ export class BlockPool {
   take(): number | undefined {
     let block = this.#free.pop();
     if (block === undefined) {
-      const oldest = this.#evictable.keys().next();
-      if (oldest.done) return undefined;
-      block = oldest.value;
-      this.#evictable.delete(block);
+      block = this.#evictable.shift();
+      if (block === undefined) return undefined;
       this.#forget(block);
     }
     this.#holders[block] = 1;
@@ -94,7 +95,7 @@ export class BlockPool {
   drop(block: number): void {
     if (this.#holders[block]! <= 0) throw new Error(`invariant broken: block ${block} dropped without a holder`);
     if (--this.#holders[block]! > 0) return;
-    if (this.#prefixOfBlock.has(block)) this.#evictable.set(block, true);
+    if (this.#prefixOfBlock.has(block)) this.#evictable.add(block);
     else this.#free.push(block);
   }
 
