@@ -34,9 +34,21 @@ export function treeOf(pid: number): number[] {
   return tree;
 }
 
-/** CPU time of living processes so far, µs. */
+/** CPU time of a process's living threads so far, µs, as the scheduler measured it. Undefined: this kernel does not say. */
+function scheduledMicros(pid: number): number | undefined {
+  try {
+    let nanos = 0;
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+    return nanos / 1000;
+  } catch {
+    return undefined;
+  }
+}
+
+/** CPU time of living processes so far, µs: of their threads where the kernel measures them, else in ticks. */
 export function cpuMicrosOf(pids: readonly number[]): number {
-  return pids.reduce((sum, pid) => sum + (statOf(pid)?.cpuMicros ?? 0), 0);
+  return pids.reduce((sum, pid) => sum + (scheduledMicros(pid) ?? statOf(pid)?.cpuMicros ?? 0), 0);
 }
 
 /** Resident memory, MB. */
