@@ -39,9 +39,9 @@ export function seatRole(seat: AgentSeat): Required<BusRole> {
   return {
     publishes: [...(everyService.publishes ?? []), ...all.map(({ pool, id }) => of(contracts.instanceStatus, [pool, id]))],
     hears: everyService.hears ?? [],
-    asks: [],
+    asks: [contracts.listRequests],
     serves: [...(everyService.serves ?? []), ...all.flatMap(({ id }) => served.map((contract) => of(contract, [id])))],
-    records: [],
+    records: [...new Set(all.map(({ pool }) => pool))].map((pool) => of(contracts.requestsDone, [pool])),
     consumes: [],
     reads: [],
   };

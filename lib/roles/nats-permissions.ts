@@ -1,5 +1,6 @@
 // What NATS lets a user publish and subscribe, from its role.
 import { deliverSubject } from '../bus/nats-consumers.ts';
+import { matches } from '../bus/subject.ts';
 import { recordedTopics } from '../contracts.ts';
 import type { BusRole } from './roles.ts';
 
@@ -46,7 +47,7 @@ function declaring(stream: string): string[] {
 }
 
 function streamOf({ pattern }: { readonly pattern: string }): string {
-  const recorded = recordedTopics.find(({ topic }) => topic.pattern === pattern);
+  const recorded = recordedTopics.find(({ topic }) => topic.pattern === pattern || matches(topic.pattern, pattern));
   if (!recorded) throw new Error(`${pattern} is recorded by a role, and lib/contracts.ts has no stream for it`);
   return recorded.stream;
 }

@@ -98,10 +98,17 @@ describe('NATS', () => {
       ...['sy.v1.operations.services', 'sy.v1.operations.spans', 'sy.v1.operations.traces_kept', '_INBOX.agent-chat-1.>'],
     ];
     const others = ['sy.v1.agent.chat-2.reserve', 'sy.v1.agent.*.copy', 'sy.v1.launcher.*.start', 'sy.v1.launcher.chat-1.stop', '_INBOX.agent.>'];
-    const said = ['sy.v1.status.chat.chat-2', 'sy.v1.status.large.chat-1', 'sy.v1.agent.chat-2.reserve', 'sy.v1.router.route', '_INBOX.worker.x'];
+    const said = [
+      'sy.v1.status.chat.chat-2',
+      'sy.v1.status.large.chat-1',
+      'sy.v1.agent.chat-2.reserve',
+      'sy.v1.router.route',
+      '_INBOX.worker.x',
+      'sy.v1.request.done.large',
+    ];
     const denied = await refused(nats, () => {
       for (const subject of [...own, ...others]) nats.subscribe(subject, { callback: () => {} });
-      for (const subject of ['sy.v1.status.chat.chat-1', 'sy.v1.operations.traces_kept', ...said]) nats.publish(subject);
+      for (const subject of ['sy.v1.status.chat.chat-1', 'sy.v1.operations.traces_kept', 'sy.v1.request.done.chat', ...said]) nats.publish(subject);
     });
     expect(denied).toEqual([...others, ...said].toSorted());
   });
