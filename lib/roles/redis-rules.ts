@@ -29,8 +29,8 @@ export function redisRules(user: UserName, { readOnlyKeys }: { readOnlyKeys: boo
 }
 
 /**
- * Nobody is this user: it is off. It may do everything because Redis replays its append-only file in its name, and up to
- * version 8.4 skips, without an error, whatever of a script or transaction this user may not do.
+ * Nobody is this user: it is off. It may do everything because Redis replays its append-only file in its name, and (at least
+ * to version 7) skips, without an error, whatever of a script or transaction this user may not do.
  */
 const replaying = 'user default off resetpass ~* &* +@all';
 
