@@ -1,4 +1,5 @@
-// The fleet of the probes: two engines behind one gateway, as behind the other gateways; every service a process, keys on.
+// The fleet of the probes: two engines behind one gateway, as behind the other gateways, and a third one for load; every
+// service a process, keys on.
 import { setTimeout as pause } from 'node:timers/promises';
 import { findSpans } from '../../lib/contracts.ts';
 import type { SpanRecord } from '../../proto/gen/messages.ts';
@@ -10,7 +11,10 @@ export { model };
 export const gatewayId = 'gateway-1';
 export const agents = ['agent-chat-1', 'agent-chat-2'] as const;
 export const instances = ['chat-1', 'chat-2'] as const;
-export type InstanceId = (typeof instances)[number];
+/** So fast that only the gateway limits what goes through. */
+export const fastModel = 'fast';
+export const fastInstance = 'fast-1';
+export type InstanceId = (typeof instances)[number] | typeof fastInstance;
 
 /** What an engine is made to answer to everything. */
 export interface Pretence {
@@ -75,7 +79,10 @@ export async function startProbeFleet(): Promise<ProbeFleet> {
     maxContextTokens: 16_384,
   };
   const world = await startWorld({
-    pools: [{ id: 'chat', models: [model], instances: instances.length, max: instances.length, price, sim }],
+    pools: [
+      { id: 'chat', models: [model], instances: instances.length, max: instances.length, price, sim },
+      { id: 'fast', models: [fastModel], instances: 1, max: 1, price, sim: { ...sim, speed: 100, maxRunning: 256 } },
+    ],
     settings: { 'migration-coordinator': { mode: 'off' } },
   });
   const { fleet } = world;
@@ -100,7 +107,7 @@ export async function startProbeFleet(): Promise<ProbeFleet> {
     pretending = Object.keys(answers).length > 0;
     const beforeMs = Date.now();
     fleet.configure('agent', { pretend: answers });
-    return said(instances, 'configuration taken', beforeMs);
+    return said([...instances, fastInstance], 'configuration taken', beforeMs);
   }
 
   return {

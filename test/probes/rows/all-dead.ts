@@ -1,12 +1,13 @@
-// kill -9 of both engines: what readiness says, and what a request gets.
+// kill -9 of every engine: what readiness says, and what a request gets.
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { median } from '../../bench/harness/statistics.ts';
 import { form } from '../form.ts';
 import { probeNames } from '../others.ts';
 import type { Probe } from '../probe.ts';
-import { instances, model, type ProbeFleet } from '../probe-fleet.ts';
+import { fastInstance, instances, model, type ProbeFleet } from '../probe-fleet.ts';
 
+const everyone = [...instances, fastInstance];
 const limitMs = 1_000;
 const givenUpMs = 20_000;
 
@@ -26,14 +27,14 @@ export const allDead: Probe = {
     for (let round = 0; round < form.rounds; round++) {
       expect(await whyNotReady(fleet)).toBeUndefined();
       const killedMs = performance.now();
-      await fleet.kill(...instances);
+      await fleet.kill(...everyone);
       for (why = undefined; why === undefined && performance.now() - killedMs < givenUpMs; await pause(2)) why = await whyNotReady(fleet);
       afterMs.push(performance.now() - killedMs);
-      for (const id of instances) expect(why).toContain(id);
+      for (const id of everyone) expect(why).toContain(id);
       const refused = await fleet.post({ body: JSON.stringify({ model, messages: [{ role: 'user', content: 'Hello' }] }) }).answer;
       expect(refused?.status).toBe(503);
       expect(Number(refused?.headers['retry-after-ms'])).toBeGreaterThan(0);
-      for (const id of instances) await fleet.restart(id);
+      await Promise.all(everyone.map((id) => fleet.restart(id)));
       await fleet.whole();
     }
     const ms = median(afterMs);

@@ -7,7 +7,7 @@ import { percentile } from '../../bench/harness/statistics.ts';
 import { form } from '../form.ts';
 import { probeNames } from '../others.ts';
 import type { Probe } from '../probe.ts';
-import { model, type ProbeFleet } from '../probe-fleet.ts';
+import { fastModel, type ProbeFleet } from '../probe-fleet.ts';
 
 const limitMs = 20;
 const clients = 64;
@@ -28,7 +28,7 @@ export const underLoad: Probe = {
     const load = runLoad({
       url: fleet.url,
       headers: { authorization: `Bearer ${fleet.world.key.secret}` },
-      model,
+      model: fastModel,
       bodyBytes: 1_000,
       tokens: 8,
       stream: true,
