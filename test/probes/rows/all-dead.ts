@@ -5,9 +5,9 @@ import { median } from '../../bench/harness/statistics.ts';
 import { form } from '../form.ts';
 import { probeNames } from '../others.ts';
 import type { Probe } from '../probe.ts';
-import { fastInstance, instances, model, type ProbeFleet } from '../probe-fleet.ts';
+import { fastInstance, type InstanceId, instances, model, type ProbeFleet } from '../probe-fleet.ts';
 
-const everyone = [...instances, fastInstance];
+const everyone: readonly InstanceId[] = [...instances, fastInstance];
 const limitMs = 1_000;
 const givenUpMs = 20_000;
 
