@@ -181,7 +181,7 @@ function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: numb
     if (line) line.push(event);
     else byLink.set(stream.link, [event]);
     if (said.error) engine = requestFailed(engine, said.error, nowMs);
-    else if (said.index === stream.firstIndex) engine = requestWentWell(engine);
+    else if (said.index === stream.firstIndex && said.tokenIds.length > 0) engine = requestWentWell(engine);
     if (said.finishReason === '' && !said.error) continue;
     streams ??= new Map(state.streams);
     streams.delete(requestId);

@@ -116,6 +116,10 @@ export async function startProbeFleet(): Promise<ProbeFleet> {
     async whole() {
       if (pretending) await pretend({});
       await fleet.whole();
+      await eventually('no engine is set aside', 10_000, async () => {
+        const aside = (await fleet.instances()).filter((row) => row.setAside !== '').map((row) => row.id);
+        return { ok: aside.length === 0, seen: aside };
+      });
     },
     post: (sent) => post(fleet.gatewayUrl, { ...sent, key: world.key.secret }),
     stream: (prompt, outputTokens) => world.streams[0]!.open({ model, prompt, outputTokens, sloClass: 'default' }),

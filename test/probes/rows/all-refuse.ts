@@ -34,7 +34,7 @@ export const allRefuse: Probe = {
       expect(attempts).toBeLessThanOrEqual(form.requests + retryBurst + retryShare * form.requests);
       expect(retries).toBeLessThanOrEqual(retryBurst + retryShare * form.requests);
       said.push(`${attempts} attempts at engines for ${form.requests} requests (${status})`);
-      await fleet.pretend({});
+      // Well again, before they answer something else.
       await fleet.whole();
     }
     return { says: `${said.join(', ')}; all told when to come back`, timings: [] };
