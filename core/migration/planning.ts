@@ -86,6 +86,8 @@ export interface ExecutionSettings {
   readonly pauseLeaseMs: number;
   readonly reservationTtlMs: number;
   readonly withinMs: number;
+  /** A copy that is expected to take no longer is short. */
+  readonly shortMs: number;
   /** From this size on a copy is a workflow of its own. */
   readonly bulkBytes: number;
 }
@@ -127,6 +129,7 @@ export function toPlan(
     expectedMs: move.expectedMs,
     requestedBy: by.requestedBy,
     bulkCopy,
+    shortCopy: move.mode === 'copy' && !bulkCopy && move.expectedMs <= how.shortMs,
   };
 }
 

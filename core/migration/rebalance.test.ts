@@ -35,6 +35,7 @@ describe('imbalance', () => {
       pauseLeaseMs: 2_000,
       reservationTtlMs: 10_000,
       withinMs: 30_000,
+      shortMs: 1_000,
       bulkBytes: 1e9,
     };
     const plan = toPlan(move!, how, { migrationId: 'm', coordinatorEpoch: 3, nowMs: exampleNowMs, requestedBy: 'migration-coordinator' });

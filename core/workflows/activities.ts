@@ -60,6 +60,8 @@ export interface ActivityCatalogue {
   reserveBlocks(plan: MigrationPlan): Promise<Reserved>;
   /** Copies in stages while the source decodes on, until little enough is left. Resumes where it was. */
   preCopy(input: { plan: MigrationPlan; held: Held }): Promise<Copied>;
+  /** The same where replacing a worker takes longer than the copy: begun again by whoever takes over, for what has arrived is not sent again. */
+  preCopyShort(input: { plan: MigrationPlan; held: Held }): Promise<Copied>;
   /** Pauses the source, copies the rest, hands the request over; returns only when the outcome is known. */
   cutOver(input: { plan: MigrationPlan; held: Held | null; stage: number }): Promise<CutOver>;
   /** Asks the gateway what became of the hand-over, until it answers or has been gone for long enough. */
@@ -124,6 +126,7 @@ const record = { where: 'local', timeoutMs: 10_000, attempts: 0, backoffMs: 200,
 export const activityPolicies: Readonly<Record<ActivityName, ActivityPolicy>> = {
   reserveBlocks: quick,
   preCopy: { ...long, timeoutMs: 600_000 },
+  preCopyShort: { where: 'local', timeoutMs: 600_000, attempts: 5, backoffMs: 200, maxBackoffMs: 5_000 },
   // The source is paused meanwhile: a second attempt starts with asking what became of the first.
   cutOver: { where: 'local', timeoutMs: 60_000, attempts: 2, backoffMs: 50, maxBackoffMs: 50 },
   // Until it is known. The activity itself concludes when the gateway is gone for good.

@@ -8,7 +8,7 @@ import { counted } from './story.ts';
 
 export type MigrationActivities = Pick<
   ActivityCatalogue,
-  'reserveBlocks' | 'preCopy' | 'cutOver' | 'askOutcome' | 'releaseSource' | 'dropBlocks' | 'reportMigration'
+  'reserveBlocks' | 'preCopy' | 'preCopyShort' | 'cutOver' | 'askOutcome' | 'releaseSource' | 'dropBlocks' | 'reportMigration'
 >;
 
 /** Never throws: whatever fails ends in an outcome. A cancelled one is aborted, unless it had committed already. */
@@ -17,7 +17,7 @@ export async function migrateRequest(plan: MigrationPlan, act: MigrationActiviti
   const prepared = plan.mode === 'copy' ? await prepare(plan, act, ctl) : nothingToCopy;
   // Shielded from here on: a cancellation that arrives now is too late to be cheap, and half a hand-over is worse.
   const cut = await ctl.shielded(async () => {
-    const result = prepared.code === '' ? await commit(plan, prepared, act, ctl) : notCommitted(prepared.code);
+    const result = prepared.code === '' ? await commit(plan, prepared, act, ctl) : await unprepared(plan, prepared.code, act);
     await tidy(plan, result.committed, act, ctl);
     return result;
   });
@@ -67,7 +67,7 @@ async function prepare(plan: MigrationPlan, act: MigrationActivities, ctl: Workf
 
 /** A large copy is a workflow of its own: it can be watched, outlives more workers, and goes on over lost connections. */
 async function copyAhead(plan: MigrationPlan, held: Held, act: MigrationActivities, ctl: WorkflowControl): Promise<Copied> {
-  if (!plan.bulkCopy) return await act.preCopy({ plan, held });
+  if (!plan.bulkCopy) return await (plan.shortCopy ? act.preCopyShort({ plan, held }) : act.preCopy({ plan, held }));
   const { migrationId, requestId, fromEpoch, sourceInstanceId, targetInstanceId, connections, reservationTtlMs, deadlineMs } = plan;
   const { stages, blocks, bytes, code } = await ctl.child('transferKv', `${migrationId}-kv`, {
     ...{ transferId: `${migrationId}-kv`, requestId, epoch: fromEpoch, sourceInstanceId, targetInstanceId },
@@ -75,6 +75,20 @@ async function copyAhead(plan: MigrationPlan, held: Held, act: MigrationActiviti
     into: { reservationId: migrationId, held, maxStages: plan.maxStages, enoughBlocks: plan.lastStageBlocks },
   });
   return { stages, blocks, bytes, code };
+}
+
+/**
+ * Before a short copy nothing is written down: a worker that takes over begins anew, and is refused where the one that died
+ * has been. That one may have come as far as the hand-over.
+ */
+async function unprepared(plan: MigrationPlan, code: string, act: MigrationActivities): Promise<CutOver> {
+  if (!plan.shortCopy) return notCommitted(code);
+  try {
+    const { committed } = await act.askOutcome(plan);
+    return { ...notCommitted(code), committed };
+  } catch {
+    return notCommitted(code);
+  }
 }
 
 /**

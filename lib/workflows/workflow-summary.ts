@@ -51,9 +51,13 @@ export function describeWorkflow<N extends WorkflowName>(name: N, input: Workflo
   return { summary: clipped(summary, maxSummaryBytes), details: clipped(details, maxDetailsBytes), facts };
 }
 
+const copiesAhead = ({ plan }: Parameters<ActivityCatalogue['preCopy']>[0]) =>
+  `${plan.sourceInstanceId} copies to ${plan.targetInstanceId} while it decodes on`;
+
 const steps: { readonly [N in ActivityName]?: (input: Parameters<ActivityCatalogue[N]>[0]) => string } = {
   reserveBlocks: (plan) => `hold ${plan.reserveBlocks} blocks on ${plan.targetInstanceId}`,
-  preCopy: ({ plan }) => `${plan.sourceInstanceId} copies to ${plan.targetInstanceId} while it decodes on`,
+  preCopy: copiesAhead,
+  preCopyShort: copiesAhead,
   cutOver: ({ plan }) => `pause on ${plan.sourceInstanceId}, copy the rest, hand over at ${plan.gatewayId}`,
   askOutcome: (plan) => `ask ${plan.gatewayId} what became of the hand-over`,
   releaseSource: ({ plan, committed }) => `${plan.sourceInstanceId} ${committed ? 'frees it' : 'goes on with it'}`,

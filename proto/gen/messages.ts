@@ -555,6 +555,7 @@ export interface MigrationPlan {
   expectedMs: number;
   requestedBy: string;
   bulkCopy: boolean;
+  shortCopy: boolean;
 }
 export const MigrationPlan: Codec<MigrationPlan> = codec('MigrationPlan', switchyard.migration.v1.MigrationPlan);
 

@@ -9590,6 +9590,7 @@ export const switchyard = $root.switchyard = (() => {
                 MigrationPlan.prototype.expectedMs = 0;
                 MigrationPlan.prototype.requestedBy = "";
                 MigrationPlan.prototype.bulkCopy = false;
+                MigrationPlan.prototype.shortCopy = false;
 
                 MigrationPlan.encode = function (message, writer, _depth) {
                     if (!writer)
@@ -9649,6 +9650,8 @@ export const switchyard = $root.switchyard = (() => {
                         writer.uint32(194).string(message.requestedBy);
                     if (message.bulkCopy != null && $Object.hasOwnProperty.call(message, "bulkCopy") && message.bulkCopy !== false)
                         writer.uint32(200).bool(message.bulkCopy);
+                    if (message.shortCopy != null && $Object.hasOwnProperty.call(message, "shortCopy") && message.shortCopy !== false)
+                        writer.uint32(208).bool(message.shortCopy);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -9906,6 +9909,15 @@ export const switchyard = $root.switchyard = (() => {
                                     delete message.bulkCopy;
                                 continue;
                             }
+                        case 26: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.shortCopy = value;
+                                else
+                                    delete message.shortCopy;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -10012,6 +10024,9 @@ export const switchyard = $root.switchyard = (() => {
                     if (object.bulkCopy != null)
                         if (object.bulkCopy)
                             message.bulkCopy = $Boolean(object.bulkCopy);
+                    if (object.shortCopy != null)
+                        if (object.shortCopy)
+                            message.shortCopy = $Boolean(object.shortCopy);
                     return message;
                 };
 
@@ -10050,6 +10065,7 @@ export const switchyard = $root.switchyard = (() => {
                         object.expectedMs = 0;
                         object.requestedBy = "";
                         object.bulkCopy = false;
+                        object.shortCopy = false;
                     }
                     if (message.migrationId != null && $Object.hasOwnProperty.call(message, "migrationId"))
                         object.migrationId = message.migrationId;
@@ -10104,6 +10120,8 @@ export const switchyard = $root.switchyard = (() => {
                         object.requestedBy = message.requestedBy;
                     if (message.bulkCopy != null && $Object.hasOwnProperty.call(message, "bulkCopy"))
                         object.bulkCopy = message.bulkCopy;
+                    if (message.shortCopy != null && $Object.hasOwnProperty.call(message, "shortCopy"))
+                        object.shortCopy = message.shortCopy;
                     return object;
                 };
 

@@ -46,7 +46,7 @@ export function serveCommands(options: CommandOptions): Subscription[] {
     if ('code' in kv) return no(kv);
     if (!options.accepting()) return no(refusal('draining', `instance ${instanceId} is stopping`));
     const newest = options.newestEpoch(command.requestId);
-    if (command.purpose !== 'cache' && newest !== undefined && newest > command.epoch) {
+    if (command.purpose !== 'cache' && newest !== undefined && newest >= command.epoch) {
       return no(refusal('stale_epoch', `${command.requestId} is at epoch ${newest} here`));
     }
     const { reservationId, requestId, epoch, blocks } = command;

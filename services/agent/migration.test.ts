@@ -130,6 +130,8 @@ describe.each([
     source.cancel('req-1', 1, 'moved');
     await world.during(moves.release(true));
     await world.until(() => request.finish !== undefined, 'the answer ends');
+    // A worker that takes over begins anew: nothing is held again for what is here already.
+    expect((await world.during(moves.reserve(20))).refusal).toMatchObject({ code: 'stale_epoch' });
     request.expectExact(body, 150);
     expect(request.finish!.finishReason).toBe('length');
     expect(request.data.match(/"role":"assistant"/g)).toHaveLength(1);

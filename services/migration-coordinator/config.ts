@@ -28,6 +28,12 @@ export const migrationCoordinatorSchema = z
     priorityHeadroomShare: z.number().min(0).max(0.9).default(0.1).describe('share of the blocks kept free where high priority runs'),
     highPriority: z.int().min(-1_000).max(1_000).default(1).describe('priority from which a request is high'),
     connections: z.int().min(1).max(32).default(2).describe('KV connections per migration'),
+    shortMs: z
+      .number()
+      .min(0)
+      .max(10_000)
+      .default(1_000)
+      .describe('a migration that is expected to take no longer goes without a record of its copy stages: a worker that takes over begins again, ms'),
     bulkBytes: z
       .number()
       .min(0)

@@ -17,9 +17,9 @@ const edges: readonly (readonly [string, string])[] = [
   ['gateway chat llama-3.1-8b', 'gateway stream'],
   ['gateway stream', 'agent engine.generate'],
   ['gateway stream', 'migration-coordinator migrate'],
-  ['migration-coordinator migrate', 'worker workflow.preCopy'],
+  ['migration-coordinator migrate', 'worker workflow.preCopyShort'],
   ['migration-coordinator migrate', 'worker workflow.cutOver'],
-  ['worker workflow.preCopy', 'worker migrate.stage'],
+  ['worker workflow.preCopyShort', 'worker migrate.stage'],
   ['worker migrate.stage', 'agent kv.send'],
   ['agent kv.send', 'agent kv.receive'],
 ];

@@ -31,6 +31,7 @@ export function migrationPlan(changes: Partial<MigrationPlan> = {}): MigrationPl
     expectedMs: 0,
     requestedBy: 'ada',
     bulkCopy: false,
+    shortCopy: false,
     ...changes,
   };
 }
@@ -111,6 +112,7 @@ export function activitiesWith(changes: Partial<ActivityImplementations> = {}): 
   return {
     reserveBlocks: async () => held,
     preCopy: async () => copied,
+    preCopyShort: async () => copied,
     cutOver: async () => ({ committed: true, code: '', blocks: 2, bytes: 200, downtimeMs: 5 }),
     askOutcome: async () => ({ committed: true, code: '' }),
     releaseSource: nothing,

@@ -16,17 +16,19 @@ export interface MigrationWorldOptions {
   readonly tooFast?: boolean;
   /** The gateway has moved the request meanwhile. */
   readonly stale?: boolean;
+  /** A worker that died came past the hand-over: all this is done for the second time. */
+  readonly again?: boolean;
 }
 
 const bytesPerBlock = 100;
 
 export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options: MigrationWorldOptions = {}): World<'migrateRequest'> {
-  let epoch = options.stale ? plan.toEpoch + 5 : plan.fromEpoch;
-  let committedBy = '';
-  let source: 'running' | 'gone' = 'running';
+  let epoch = options.stale ? plan.toEpoch + 5 : options.again ? plan.toEpoch : plan.fromEpoch;
+  let committedBy = options.again ? plan.migrationId : '';
+  let source: 'running' | 'gone' = options.again ? 'gone' : 'running';
   let pausedUntilMs = 0;
   let reservedUntilMs = 0;
-  let taken = false;
+  let taken = options.again === true;
   let copiedBlocks = 0;
   const reported: MigrationOutcome[] = [];
 
@@ -53,11 +55,13 @@ export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options
 
   const activities: ActivityImplementations = activitiesWith({
     async reserveBlocks() {
+      if (options.again) return { held: null, refusal: refusal('stale_epoch', 'it is here already') };
       if (options.full) return { held: null, refusal: refusal('target_full', 'no blocks') };
       if (!taken) reservedUntilMs = clock.now() + plan.reservationTtlMs;
       return { held: { kvAddress: 'tcp://target', transferToken: 'token', address: 'ws://chat-2' }, refusal: null };
     },
     preCopy: copyAhead,
+    preCopyShort: copyAhead,
     async copyTransfer(_, { plan: transfer }) {
       expect(transfer.into?.reservationId, 'copies into what the migration holds').toBe(plan.migrationId);
       return await copyAhead();

@@ -117,6 +117,8 @@ async function recordAll(flows: Workflows): Promise<void> {
       await flows.cancel(id);
     },
   );
+  const short = migrationPlan({ migrationId: 'mig-short', requestId: 'short', shortCopy: true });
+  await record('migrate-request-short', 'migrateRequest', short.migrationId, short);
   await record('transfer-kv', 'transferKv', 'transfer-1', transferPlan());
   const bulk = migrationPlan({ migrationId: 'mig-bulk', requestId: 'bulk', bulkCopy: true });
   const itsCopy = { file: 'transfer-kv-of-a-migration', id: 'mig-bulk-kv' };

@@ -34,6 +34,18 @@ describe('migrateRequest', () => {
   it('does so when the copy is a workflow of its own', () =>
     survives(migration({ bulkCopy: true }), ['reserveBlocks', 'copyTransfer', 'cutOver', 'releaseSource', 'reportMigration']));
 
+  it('does so when the copy is short', () =>
+    survives(migration({ shortCopy: true }), ['reserveBlocks', 'preCopyShort', 'cutOver', 'releaseSource', 'reportMigration']));
+
+  it('does so when the copy is short and the target is full', () =>
+    survives(migration({ shortCopy: true }, { full: true }), ['reserveBlocks', 'askOutcome', 'releaseSource', 'dropBlocks', 'reportMigration']));
+
+  it('believes the gateway when a worker that died had done it all before', async () => {
+    const again = await runWithFaults(migration({ shortCopy: true }, { again: true }), []);
+    expect(again.calls).toEqual(['reserveBlocks', 'askOutcome', 'releaseSource', 'reportMigration']);
+    expect(again.result).toMatchObject({ outcome: 'committed', code: '' });
+  });
+
   it('does so when the target is full', () =>
     survives(migration({}, { full: true }), ['reserveBlocks', 'releaseSource', 'dropBlocks', 'reportMigration']));
 

@@ -1,6 +1,7 @@
 // What migrateRequest does to the world: commands to both agents, and the hand-over at the gateway.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import type { ActivityImplementations, CutOver, Reserved } from '../../core/workflows/activities.ts';
+import type { ActivityImplementations, Copied, CutOver, Held, Reserved } from '../../core/workflows/activities.ts';
+import type { ActivityContext } from '../../core/workflows/control.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -8,7 +9,7 @@ import type { HandOverReply, MigrationPlan, ReserveReply } from '../../proto/gen
 import { type CopyJob, copyInStages, copyStage } from '../copy-stages.ts';
 import type { ActivitySettings } from '../settings.ts';
 
-type Names = 'reserveBlocks' | 'preCopy' | 'cutOver' | 'askOutcome' | 'releaseSource' | 'dropBlocks' | 'reportMigration';
+type Names = 'reserveBlocks' | 'preCopy' | 'preCopyShort' | 'cutOver' | 'askOutcome' | 'releaseSource' | 'dropBlocks' | 'reportMigration';
 
 /** A hand-over that cannot be answered within this much of the pause lease is not begun. */
 const shortestHandOverMs = 20;
@@ -87,6 +88,11 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
     }
   }
 
+  function preCopy(context: ActivityContext, { plan, held }: { plan: MigrationPlan; held: Held }): Promise<Copied> {
+    const limits = { maxStages: plan.maxStages, enoughBlocks: plan.lastStageBlocks, deadlineMs: plan.deadlineMs };
+    return copyInStages(ports, settings, jobOf(plan, held), limits, context);
+  }
+
   return {
     async reserveBlocks(_, plan): Promise<Reserved> {
       const reply = await bus.request(
@@ -107,14 +113,8 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
       return reservedOf(reply);
     },
 
-    preCopy: (context, { plan, held }) =>
-      copyInStages(
-        ports,
-        settings,
-        jobOf(plan, held),
-        { maxStages: plan.maxStages, enoughBlocks: plan.lastStageBlocks, deadlineMs: plan.deadlineMs },
-        context,
-      ),
+    preCopy,
+    preCopyShort: preCopy,
 
     async cutOver(context, { plan, held, stage }): Promise<CutOver> {
       const nothing = { committed: false, code: '', blocks: 0, bytes: 0, downtimeMs: 0 };

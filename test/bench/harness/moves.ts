@@ -64,6 +64,7 @@ export async function createMover(fleet: Fleet): Promise<Mover> {
       expectedMs: 0,
       requestedBy: 'bench',
       bulkCopy: false,
+      shortCopy: way !== 'recompute',
     };
   }
 
