@@ -155,7 +155,7 @@ async function sendBlocks(
 }
 
 async function pump(lane: Lane, pieces: readonly PlannedPiece[], options: SendStageOptions, report: { bytesSent: number }): Promise<void> {
-  const { source, turns } = options;
+  const { source, turns, last } = options;
   for (const piece of pieces) {
     for (let done = 0; done < piece.bytes && lane.alive; done += maxPieceBytes) {
       const offset = piece.offset + done;
@@ -165,7 +165,7 @@ async function pump(lane: Lane, pieces: readonly PlannedPiece[], options: SendSt
         const sent = { block: piece.block, offset, blockBytes: source.blockBytes, version, payload };
         lane.connection.send(KvFrame.encode({ piece: { ...sent, crc: pieceCrc(sent) } }));
         report.bytesSent += payload.length;
-      });
+      }, last);
       await lane.connection.drained(maxBufferedBytes);
     }
   }

@@ -5,8 +5,11 @@ import { type Clock, sleep } from '../ports/clock.ts';
 const turnMs = 2;
 
 export interface Turns {
-  /** Does one piece of work. Resolves when the next may be done: at once, or when a turn is over and others had theirs. */
-  work(piece: () => void): Promise<void>;
+  /**
+   * Does one piece of work. Resolves when the next may be done: at once, or when a turn is over and others had theirs. What is
+   * urgent begins without waiting: a client waits for it.
+   */
+  work(piece: () => void, urgent: boolean): Promise<void>;
 }
 
 /** One for a process: all its transfers together take one turn at a time. */
@@ -15,14 +18,14 @@ export function createTurns(clock: Clock): Turns {
   let rest: Promise<void> | undefined;
 
   return {
-    async work(piece) {
-      while (rest) await rest;
+    async work(piece, urgent) {
+      while (rest && !urgent) await rest;
       const beganMs = clock.now();
       piece();
       spentMs += clock.now() - beganMs;
       if (spentMs < turnMs) return;
       spentMs = 0;
-      rest = sleep(clock, 0).then(() => {
+      rest ??= sleep(clock, 0).then(() => {
         rest = undefined;
       });
       await rest;

@@ -186,12 +186,12 @@ await runBench('migration', async ({ mode, only, say, atEnd }) => {
   const wanted = (part: string) => only.length === 0 || only.includes(part);
   const rig = await startRig(atEnd);
   const tables: PriceTable[] = [];
-  if (wanted('length')) tables.push(await againstLength(rig, full ? [100, 500, 1_000, 2_000, 4_000, 8_000] : [100, 2_000], full ? 7 : 2, say));
+  if (wanted('length')) tables.push(await againstLength(rig, full ? [100, 500, 1_000, 2_000, 4_000, 8_000] : [100, 2_000], full ? 5 : 2, say));
   if (!wanted('throughput')) return tables;
   const rows: (string | number)[][] = [];
   for (const atOnce of full ? [1, 4, 8, 16] : [4]) {
     say(`${atOnce} moves at a time`);
-    rows.push(await throughput(rig, atOnce, full ? 15_000 : 4_000));
+    rows.push(await throughput(rig, atOnce, full ? 10_000 : 4_000));
   }
   tables.push({
     title: 'Moves through one worker',
