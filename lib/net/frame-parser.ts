@@ -25,7 +25,8 @@ export function createFrameParser(maxFrameBytes: () => number, emit: (frame: Uin
           if (headerFilled < lengthBytes) return;
           const length = new DataView(header.buffer).getUint32(0);
           if (length > maxFrameBytes()) throw new Error('frame too large');
-          frame = new Uint8Array(length);
+          // Not cleared first: it is only let out when all of it has been written.
+          frame = Buffer.allocUnsafeSlow(length);
           filled = 0;
           headerFilled = 0;
         }
