@@ -51,25 +51,28 @@ function facts(span: SpanRow): string {
   return [...shown, ...span.events.map((event) => `· ${event}`)].join(' ');
 }
 
-function showJourney(journey: Journey): void {
+export function journeyLines(journey: Journey): string[] {
   const { spans } = journey;
+  const lines: string[] = [];
   const fromMs = Math.min(...spans.map((span) => span.startMs));
   const totalMs = Math.max(...spans.map((span) => span.endMs)) - fromMs;
   const processes = new Set(spans.map((span) => span.process)).size;
-  say(`trace ${journey.traceIds.join(', ')}: ${spans.length} spans in ${processes} processes, ${totalMs.toFixed(1)} ms`);
+  const soFar = spans.some((span) => span.open) ? ' so far' : '';
+  lines.push(`trace ${journey.traceIds.join(', ')}: ${spans.length} spans in ${processes} processes, ${totalMs.toFixed(1)} ms${soFar}`);
   const line = (node: Node, indent: string, branch: string) => {
     const { span } = node;
     const name = span.failed ? colors.red(span.name) : colors.bold(span.name);
     const times = `${(span.startMs - fromMs).toFixed(1).padStart(9)} ms ${(span.endMs - span.startMs).toFixed(1).padStart(9)} ms`;
     const open = span.open ? colors.yellow('still open ') : '';
-    say(`${times}  ${colors.cyan(bar(span, fromMs, totalMs))}  ${indent}${branch}${name} ${colors.dim(span.process)} ${open}${facts(span)}`);
+    lines.push(`${times}  ${colors.cyan(bar(span, fromMs, totalMs))}  ${indent}${branch}${name} ${colors.dim(span.process)} ${open}${facts(span)}`);
     node.children.forEach((child, index) => {
       const last = index === node.children.length - 1;
       line(child, indent + (branch === '' ? '' : branch.startsWith('└') ? '  ' : '│ '), last ? '└ ' : '├ ');
     });
   };
-  say(`${'starts'.padStart(12)} ${'takes'.padStart(12)}`);
+  lines.push(`${'starts'.padStart(12)} ${'takes'.padStart(12)}`);
   for (const root of spanForest(spans)) line(root, '', '');
+  return lines;
 }
 
 export function addTraceCommand(program: Command, contextOf: ContextOf): void {
@@ -79,6 +82,8 @@ export function addTraceCommand(program: Command, contextOf: ContextOf): void {
     .description("a request's journey as a tree with times, across processes")
     .action(async (request: string) => {
       const context = contextOf();
-      present(context, await context.client.get<Journey>(path('trace', requestId(request))), showJourney);
+      present(context, await context.client.get<Journey>(path('trace', requestId(request))), (journey) => {
+        for (const line of journeyLines(journey)) say(line);
+      });
     });
 }
