@@ -6,6 +6,7 @@ import { seatName } from '../../lib/roles/agent-seat.ts';
 import { serviceNames } from '../../lib/run/service.ts';
 import { prepareCredentials } from '../setup/credentials.ts';
 import { loadFleet } from '../setup/load-fleet.ts';
+import { firstInstances, laterInstances } from '../setup/seats.ts';
 
 /** The user `node` of the image. */
 const serviceUser = 1000;
@@ -13,15 +14,10 @@ const folder = process.argv[2];
 if (folder === undefined) throw new Error('usage: credentials.ts <folder>');
 
 const all = join(folder, 'all');
-const { pools } = loadFleet(join(import.meta.dirname, '../config'));
-const numbered = (pool: string, from: number, to: number) =>
-  Array.from({ length: Math.max(0, to - from) }, (_, index) => ({ pool, id: `${pool}-${from + index + 1}` }));
-/**
- * Every agent may also be told to start what no agent has from the start. Scaling gives an instance the lowest number that is
- * free, and those of instances that have died are not free for a while.
- */
-const launches = pools.flatMap(({ id, instances, max }) => numbered(id, instances, max + instances));
-const seats = pools.flatMap(({ id, instances }) => numbered(id, 0, instances)).map((instance) => ({ instances: [instance], launches }));
+const fleet = loadFleet(join(import.meta.dirname, '../config'));
+/** Every agent may also be told to start what no agent has from the start. */
+const launches = laterInstances(fleet);
+const seats = firstInstances(fleet).map((instance) => ({ instances: [instance], launches }));
 const ownFolders: readonly string[] = [...serviceNames, ...seats.map(seatName), 'nats', 'redis'];
 for (const owner of ownFolders) mkdirSync(join(folder, owner), { recursive: true });
 const prepared = prepareCredentials(all, {

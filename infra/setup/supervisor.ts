@@ -8,7 +8,6 @@ import type { FleetConfig } from '../../lib/config/fleet.ts';
 import { readTls } from '../../lib/net/tls.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { systemRng } from '../../lib/rng/system-rng.ts';
-import type { AgentSeat } from '../../lib/roles/agent-seat.ts';
 import { inboxPrefixOf } from '../../lib/roles/nats-permissions.ts';
 import type { UserName } from '../../lib/roles/roles.ts';
 import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
@@ -17,6 +16,7 @@ import { isFree, PortTakenError } from './listening-port.ts';
 import { createProcessTable, type ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
+import { loneSeat, seatsOf } from './seats.ts';
 import { createLauncher, type Launcher } from './serve-launcher.ts';
 import { nats, servers } from './servers.ts';
 import { portNames, type StartSettings } from './settings.ts';
@@ -49,11 +49,6 @@ export interface Supervisor {
   kill(): void;
 }
 
-/** An agent speaks for its instance alone, and starts nothing: that is done here. */
-function seatOf(instance: Instance): AgentSeat {
-  return { instances: [instance], launches: undefined };
-}
-
 export function createSupervisor(settings: StartSettings, fleet: FleetConfig, progress: Progress): Supervisor {
   let run: RunFile | undefined;
   let bus: Bus | undefined;
@@ -81,15 +76,15 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
         stop: (instance) => table.stop([agentId(instance)], agentStopMs),
       },
     });
-    const started = await startServers(settings, table, progress, launcher.instances().map(seatOf));
+    const started = await startServers(settings, table, progress, seatsOf(fleet, launcher.instances()));
     run = { ...base, addresses: started.addresses, ...(started.temporalUiUrl && { temporalUiUrl: started.temporalUiUrl }) };
     saveRun();
     const env = serviceEnvironment(started.addresses, tracing);
     const { prepared } = started;
     const as = (user: UserName): NodeJS.ProcessEnv => ({ ...env, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(user) });
-    /** NATS hears of a new one before it comes. */
+    /** NATS hears of one that it does not know before it comes. The answer to who asked for it is lost then; a repeated question is answered. */
     function asAgent(instance: Instance): NodeJS.ProcessEnv {
-      const { path, isNew } = prepared.seat(seatOf(instance));
+      const { path, isNew } = prepared.seat(loneSeat(instance));
       if (isNew) table.get(nats.id)?.signal('SIGHUP');
       return { ...env, SWITCHYARD_CREDENTIALS_FILE: path };
     }

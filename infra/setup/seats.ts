@@ -1,0 +1,35 @@
+// Agents with users of their own, before they are there: scaling gives an instance the lowest number that is free, and those
+// of instances that have died are not free for a while.
+import type { FleetConfig } from '../../lib/config/fleet.ts';
+import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
+
+/** More than a launcher starts (launcher.ts) in one pool need not be known beforehand. */
+const mostBeforehand = 64;
+
+/** Those of the first start. */
+export function firstInstances({ pools }: FleetConfig): SeatInstance[] {
+  return pools.flatMap(({ id, instances }) => numbered(id, 0, instances));
+}
+
+/** Those that scaling may add. */
+export function laterInstances({ pools }: FleetConfig): SeatInstance[] {
+  return pools.flatMap(({ id, instances, max }) => numbered(id, instances, Math.min(max + instances, instances + mostBeforehand)));
+}
+
+/** An agent that speaks for its instance alone, and starts nothing. */
+export function loneSeat(instance: SeatInstance): AgentSeat {
+  return { instances: [instance], launches: undefined };
+}
+
+/**
+ * Of every agent that `npm start` may have to start, and of those that run already. NATS knows them from its start: reading its
+ * configuration again cuts nobody off, but takes from everybody the right to answer what was asked before.
+ */
+export function seatsOf(fleet: FleetConfig, running: readonly SeatInstance[]): AgentSeat[] {
+  const all = new Map([...firstInstances(fleet), ...laterInstances(fleet), ...running].map((instance) => [instance.id, instance]));
+  return [...all.values()].map(loneSeat);
+}
+
+function numbered(pool: string, from: number, to: number): SeatInstance[] {
+  return Array.from({ length: Math.max(0, to - from) }, (_, index) => ({ pool, id: `${pool}-${from + index + 1}` }));
+}
