@@ -10,11 +10,9 @@ export interface Codec<T> {
   decode(bytes: Uint8Array): T;
 }
 
-interface StaticType {
-  encode(message: object): protobuf.Writer;
-  decode(reader: protobuf.Reader): object;
-  toObject(message: object, options: protobuf.IConversionOptions): object;
-}
+export type Write = (writer: protobuf.Writer, message: never) => protobuf.Writer;
+/** Reads until the reader's end, into `target` where there is one already. */
+export type Read = (reader: protobuf.Reader, target?: never) => object;
 
 class Reader extends wire.Reader {
   override double(): number {
@@ -35,12 +33,10 @@ function finite(value: number): number {
   return value;
 }
 
-const plain: protobuf.IConversionOptions = { defaults: true, arrays: true, longs: Number };
-
-export function codec<T>(name: string, type: StaticType): Codec<T> {
+export function codec<T>(name: string, write: Write, read: Read): Codec<T> {
   return {
     name,
-    encode: (message) => type.encode(message as object).finish(),
-    decode: (bytes) => type.toObject(type.decode(Buffer.isBuffer(bytes) ? new BufferReader(bytes) : new Reader(bytes)), plain) as T,
+    encode: (message) => write(wire.Writer.create(), message as never).finish(),
+    decode: (bytes) => read(Buffer.isBuffer(bytes) ? new BufferReader(bytes) : new Reader(bytes)) as T,
   };
 }
