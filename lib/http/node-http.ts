@@ -35,6 +35,8 @@ interface Serving {
 
 /** Open connections; the server resets more. */
 const maxConnections = 20_000;
+/** Connections that wait to be taken, as many as Linux allows: thousands that come within a second are not told to try later. */
+const backlog = 4_096;
 
 export function createNodeHttp(options: NodeHttpOptions): Http {
   const { clock, telemetry, headersWithinMs = 20_000, requestWithinMs = 120_000 } = options;
@@ -142,7 +144,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (thrown: NodeJS.ErrnoException) => reject(listenFailure(thrown, host, port));
     server.once('error', failed);
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog }, () => {
       server.off('error', failed);
       resolve();
     });

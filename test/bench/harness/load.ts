@@ -6,7 +6,14 @@ import type { LoadPlan, LoadReport } from './load-plan.ts';
 import { percentile } from './statistics.ts';
 
 const plan = JSON.parse(process.argv[2] ?? '') as LoadPlan;
-const pool = new Pool(plan.url, { connections: plan.atOnce, pipelining: 1, headersTimeout: 0, bodyTimeout: 0 });
+const pool = new Pool(plan.url, {
+  connections: plan.atOnce,
+  pipelining: 1,
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  // On a busy machine the load program itself may be late to notice that it is connected.
+  connect: { timeout: 60_000 },
+});
 const filler = 'the quick brown fox jumps over the lazy dog and runs along the river ';
 
 /** A body of `plan.bodyBytes`; no two prompts begin alike, so that no cache of prefixes helps. */
