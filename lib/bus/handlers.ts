@@ -4,6 +4,8 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Telemetry, TraceContext } from '../ports/telemetry.ts';
 
 export interface HandlerGroup {
+  /** What the handler throws is counted and logged, and then forgotten. Makes no promise where the handler makes none. */
+  start(context: TraceContext | undefined, handler: () => unknown): void;
   /** Rejects with what the handler threw. */
   run<T>(context: TraceContext | undefined, handler: () => T | Promise<T>): Promise<T>;
   /** Resolves when none runs. */
@@ -28,7 +30,23 @@ export function handlerGroup(pattern: string, telemetry: Telemetry): HandlerGrou
       });
   }
 
+  function ended(): void {
+    running--;
+    if (running === 0) for (const resolve of waiting.splice(0)) resolve();
+  }
+
   return {
+    start(context, handler) {
+      running++;
+      let result: unknown;
+      try {
+        result = telemetry.within(context, handler);
+      } catch (thrown) {
+        failed(thrown);
+      }
+      if (result instanceof Promise) void result.catch(failed).then(ended);
+      else ended();
+    },
     async run(context, handler) {
       running++;
       try {
@@ -37,8 +55,7 @@ export function handlerGroup(pattern: string, telemetry: Telemetry): HandlerGrou
         failed(thrown);
         throw thrown;
       } finally {
-        running--;
-        if (running === 0) for (const resolve of waiting.splice(0)) resolve();
+        ended();
       }
     },
     idle: () => (running === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),

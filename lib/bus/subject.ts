@@ -35,11 +35,22 @@ export function subjectOf(pattern: string, keys: readonly string[]): string {
 const fixedParts = new Map<string, readonly string[]>();
 
 /** What the pattern's `*` stand for in a subject that matches it. */
-export function keysOf(pattern: string, subject: string): string[] {
-  if (!pattern.includes('*')) return [];
-  const parts = subject.split('.');
-  return pattern.split('.').flatMap((part, index) => (part === '*' ? [unescaped(parts[index] ?? '')] : []));
+export function keysOf(pattern: string, subject: string): readonly string[] {
+  const known = knownKeys.get(pattern) ?? new Map<string, readonly string[]>();
+  if (known.size === 0) knownKeys.set(pattern, known);
+  let keys = known.get(subject);
+  if (!keys) {
+    const parts = subject.split('.');
+    keys = pattern.split('.').flatMap((part, index) => (part === '*' ? [unescaped(parts[index] ?? '')] : []));
+    if (known.size >= maxKnownSubjects) known.clear();
+    known.set(subject, keys);
+  }
+  return keys;
 }
+
+/** Keys of the subjects that came lately, by pattern. At the limit all of a pattern are forgotten, and worked out again. */
+const knownKeys = new Map<string, Map<string, readonly string[]>>();
+const maxKnownSubjects = 4_096;
 
 /** Text without its percent-escapes; as it is when they make no sense. */
 export function unescaped(text: string): string {

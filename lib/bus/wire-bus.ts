@@ -106,7 +106,7 @@ export function createWireBus(options: WireBusOptions): Bus {
       const running = handlerGroup(topic.pattern, telemetry);
       const listening = wire.listen(subjectOf(topic.pattern, keys), given.group, (received) => {
         const opened = open(topic.pattern, topic.message, received);
-        if (opened) void running.run(traceOf(received.headers), () => handler(...opened)).catch(() => {});
+        if (opened) running.start(traceOf(received.headers), () => handler(...opened));
       });
       return subscription(listening, running);
     },
@@ -132,7 +132,7 @@ export function createWireBus(options: WireBusOptions): Bus {
       const running = handlerGroup(rpc.pattern, telemetry);
       const listening = wire.listen(subjectOf(rpc.pattern, keys), given.group, (received) => {
         const opened = open(rpc.pattern, rpc.question, received);
-        if (opened) void running.run(traceOf(received.headers), () => answer(opened, received)).catch(() => {});
+        if (opened) running.start(traceOf(received.headers), () => answer(opened, received));
       });
       async function answer([question, context]: [Question, MessageContext], { reply }: WireMessage): Promise<void> {
         const send = (data: Uint8Array, headers?: Headers) => {

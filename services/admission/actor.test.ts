@@ -84,8 +84,10 @@ class Play {
         break;
       }
       case 'leave':
+        this.send({ type: 'leave', requestId: `r${move.id}` });
+        break;
       case 'done':
-        this.send({ type: move.kind, requestId: `r${move.id}` });
+        this.send({ type: 'done', requestIds: [`r${move.id}`] });
         break;
       case 'reserved': {
         const effect = this.#reserving.shift();

@@ -81,7 +81,8 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       left(turn, message.requestId);
       break;
     case 'done':
-      done(turn, message.requestId);
+      for (const requestId of message.requestIds) done(turn, requestId);
+      state.queue.allReady();
       break;
     case 'fleet':
       state.fleet.takeChange(message.change, nowMs);

@@ -131,5 +131,4 @@ export function done(turn: Turn, requestId: string): void {
   const entry = turn.state.entries.get(requestId);
   if (entry) entry.reserved = false;
   end(turn, requestId, 'left', refusal('cancelled', 'the request has ended'));
-  turn.state.queue.allReady();
 }

@@ -90,7 +90,7 @@ export type PoolMessage =
   | { readonly type: 'routed'; readonly batch: number; readonly results: readonly RouteResult[] }
   | { readonly type: 'routeFailed'; readonly batch: number; readonly code: Code }
   | { readonly type: 'leave'; readonly requestId: string }
-  | { readonly type: 'done'; readonly requestId: string };
+  | { readonly type: 'done'; readonly requestIds: readonly string[] };
 
 export type PoolEffect =
   | { readonly type: 'answer'; readonly ask: number; readonly reply: Omit<AdmitReply, 'meta'> }

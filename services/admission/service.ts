@@ -147,7 +147,8 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   const subscriptions = [
     bus.subscribe(leaveQueue, ['*'], ({ pool, requestId }) => forPool(pool, { type: 'leave', requestId })),
     bus.subscribe(requestsDone, ['*'], ({ ended }) => {
-      for (const { pool, requestId } of ended) forPool(pool, { type: 'done', requestId });
+      for (const [pool, ofPool] of Map.groupBy(ended, (each) => each.pool))
+        forPool(pool, { type: 'done', requestIds: ofPool.map(({ requestId }) => requestId) });
     }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => forPool(pool, { type: 'owner', epoch })),
     bus.subscribe(booked, [], ({ bookings }) => {

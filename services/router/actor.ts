@@ -25,7 +25,7 @@ export type RouterMessage =
   | { readonly type: 'fleet'; readonly change: FleetChange }
   /** By another router. */
   | { readonly type: 'booked'; readonly bookings: readonly Booking[] }
-  | { readonly type: 'done'; readonly requestId: string }
+  | { readonly type: 'done'; readonly requestIds: readonly string[] }
   | { readonly type: 'owner'; readonly pool: string; readonly epoch: number }
   | { readonly type: 'configure'; readonly config: RouterConfig }
   | {
@@ -60,7 +60,7 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
           for (const booking of message.bookings) state.memory.place({ ...booking, atMs: nowMs });
           return [state, []];
         case 'done':
-          state.memory.fleet.account.done(message.requestId, nowMs);
+          for (const requestId of message.requestIds) state.memory.fleet.account.done(requestId, nowMs);
           return [state, []];
         case 'owner':
           return [withOwner(state, message.pool, message.epoch), []];

@@ -85,7 +85,7 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
       if (routerId !== identity.id) tell({ type: 'booked', bookings });
     }),
     bus.subscribe(requestsDone, ['*'], ({ ended }) => {
-      for (const { requestId } of ended) tell({ type: 'done', requestId });
+      tell({ type: 'done', requestIds: ended.map(({ requestId }) => requestId) });
     }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => tell({ type: 'owner', pool, epoch })),
   ];
