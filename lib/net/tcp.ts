@@ -93,8 +93,10 @@ export interface TcpListening {
 
 export function listenTcp({ host, port, tls, door }: TcpListening, onSocket: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = tls?.cert ? createTlsServer(serverTls(tls), onSocket) : createServer(onSocket);
+    const server = tls?.cert ? createTlsServer(serverTls(tls)) : createServer();
+    // Before whoever lets sockets in: one that needs no proof is let in at once.
     door.guard(server);
+    server.on(tls?.cert ? 'secureConnection' : 'connection', onSocket);
     server.once('error', reject);
     server.listen(port, host, () => {
       server.off('error', reject);

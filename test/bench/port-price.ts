@@ -124,11 +124,14 @@ async function echo(net: Net, kind: LinkKind, run: BenchRun): Promise<(frame: Ui
     connection.close();
     await listener.close();
   });
-  const waiting: ((frame: Uint8Array) => void)[] = [];
-  connection.onFrame((frame) => waiting.shift()?.(frame));
+  const waiting: { resolve: (frame: Uint8Array) => void; reject: (why: Error) => void }[] = [];
+  connection.onFrame((frame) => waiting.shift()?.resolve(frame));
+  connection.onClose((why) => {
+    for (const { reject } of waiting.splice(0)) reject(new Error(`the ${kind} connection was closed: ${why}`));
+  });
   return (frame) =>
-    new Promise((resolve) => {
-      waiting.push(resolve);
+    new Promise((resolve, reject) => {
+      waiting.push({ resolve, reject });
       connection.send(frame);
     });
 }
@@ -144,7 +147,13 @@ async function netOperations(run: BenchRun): Promise<Operation[]> {
   return [
     { port: 'net', name: 'link: a step frame with 1 token, there and back', messages: 2, run: () => frames(1) },
     { port: 'net', name: 'link: a step frame with 32 tokens, there and back', messages: 2, run: () => frames(32) },
-    { port: 'net', name: 'KV: a frame of 1 MB, there and back', messages: 2, share: 0.05, run: () => kv(block) },
+    {
+      port: 'net',
+      name: 'KV: a frame of 1 MB, there and back',
+      messages: 2,
+      share: 0.05,
+      run: () => kv(block),
+    },
   ];
 }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../lib/clock/system-clock.ts';
+import { VirtualClock } from '../../lib/clock/virtual-clock.ts';
 import { createMemoryNet } from '../../lib/net/memory-net.ts';
 import { createNodeNet, type NodeNetOptions } from '../../lib/net/node-net.ts';
 import type { Connection, LinkKind, Listener, Net } from '../../lib/ports/net.ts';
@@ -181,6 +182,24 @@ describe.each(nets)('net: %s', (_name, kind, make) => {
     client.close();
     expect(await closed(client)).toBe('closed');
   });
+});
+
+test.each(['link', 'kv'] as const)('where no secret is asked for, a silent %s connection is kept', async (kind) => {
+  const clock = new VirtualClock();
+  const net = createNodeNet(clock);
+  const accepted = Promise.withResolvers<Connection>();
+  const listener = await net.listen(kind, { host: '127.0.0.1', port: 0, maxFrameBytes }, accepted.resolve);
+  const client = await net.connect(listener.address, connectOptions);
+  const server = await accepted.promise;
+  const arrived = new Promise<Uint8Array>((resolve, reject) => {
+    server.onFrame(resolve);
+    server.onClose((why) => reject(new Error(why)));
+  });
+  await clock.advance(3_500);
+  client.send(Uint8Array.of(7));
+  expect([...(await arrived)]).toEqual([7]);
+  client.close();
+  await listener.close();
 });
 
 test('connecting to a host that does not answer gives up after the timeout (real time)', async () => {
