@@ -1,5 +1,5 @@
 // `npm run probes`: what users of other gateways run into, tried on ours in several rounds, times judged; the whole table at
-// the end, with what five gateways do beside it. Kept in test/bench/results, and from there in docs/probes.md.
+// the end, with what five gateways do beside it. Kept in results.json, and from there in docs/probes.md.
 //
 //   npm run probes                        all of them; some minutes, on a quiet machine
 //   npm run probes -- --only "dead|429"   those whose name matches; nothing is kept
@@ -45,7 +45,7 @@ function finish(lines: readonly ReportLine[]): void {
   const tookS = Math.round((Date.now() - startedAt.getTime()) / 1000);
   const [bench, mode, command] = ['probes', 'full', 'npm run probes'] as const;
   const result: Result = { bench, mode, command, commit: commitOf(), startedAt: startedAt.toISOString(), tookS, machine, tables: [table] };
-  const path = saveResult(result);
+  const path = saveResult(result, join(import.meta.dirname, 'results.json'));
   writePage(result);
   process.stdout.write(`kept in ${relative(process.cwd(), path)} and docs/probes.md\n`);
 }

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import Table from 'cli-table3';
 import { percentile, shown } from './statistics.ts';
 
@@ -95,9 +95,8 @@ export function resultPath(bench: string, mode: Result['mode']): string {
   return join(resultsFolder, `${bench}${mode === 'short' ? '-short' : ''}.json`);
 }
 
-export function saveResult(result: Result): string {
-  mkdirSync(resultsFolder, { recursive: true });
-  const path = resultPath(result.bench, result.mode);
+export function saveResult(result: Result, path = resultPath(result.bench, result.mode)): string {
+  mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
   return path;
 }
