@@ -194,7 +194,7 @@ export const kvReceiverEntrance: Entrance = {
 export const kvSenderEntrance: Entrance = {
   name: 'KV transfer, sending side',
   weight: 2,
-  shortInputs: 300,
+  shortInputs: 1_000,
   batch: 400,
   async open(seed, findings) {
     const fleet = await startFuzzedFleet(seed, findings);
