@@ -1,4 +1,5 @@
 // Takes members out of a JSON object's bytes and leaves every other byte as it is: numbers, escapes, spaces, duplicates.
+import { endOfString } from './condensed-json.ts';
 
 const decoder = new TextDecoder();
 const quote = 0x22;
@@ -42,7 +43,7 @@ function topLevelMembers(bytes: Uint8Array, names: readonly string[]): Member[] 
   for (;;) {
     at = skipSpace(bytes, at);
     if (at >= bytes.length || bytes[at] === closeBrace) return members;
-    const nameEnd = skipString(bytes, at);
+    const nameEnd = endOfString(bytes, at) + 1;
     const end = skipValue(bytes, nameEnd);
     members.push({ dropped: isNamed(bytes, at, nameEnd, names), start: at, end: trimEnd(bytes, end) });
     at = bytes[end] === comma ? end + 1 : end;
@@ -56,7 +57,7 @@ function skipValue(bytes: Uint8Array, from: number): number {
   while (at < bytes.length) {
     const byte = bytes[at];
     if (byte === quote) {
-      at = skipString(bytes, at);
+      at = endOfString(bytes, at) + 1;
       continue;
     }
     if (depth === 0 && (byte === comma || byte === closeBrace)) return at;
@@ -65,12 +66,6 @@ function skipValue(bytes: Uint8Array, from: number): number {
     at++;
   }
   return at;
-}
-
-function skipString(bytes: Uint8Array, from: number): number {
-  let at = from + 1;
-  while (at < bytes.length && bytes[at] !== quote) at += bytes[at] === backslash ? 2 : 1;
-  return at + 1;
 }
 
 function skipSpace(bytes: Uint8Array, from: number): number {

@@ -22,7 +22,7 @@ export function seatName({ instances }: AgentSeat): string {
   return `agent-${first.id}`;
 }
 
-export function seatInstances({ instances, launches = [] }: AgentSeat): readonly SeatInstance[] {
+function seatInstances({ instances, launches = [] }: AgentSeat): readonly SeatInstance[] {
   return [...instances, ...launches];
 }
 

@@ -16,7 +16,7 @@ export function inboxPrefixOf(user: string): string {
   return `_INBOX.${user}`;
 }
 
-export function natsPermissions({ name, role }: Pick<NatsUser, 'name' | 'role'>): NatsPermissions {
+function natsPermissions({ name, role }: Pick<NatsUser, 'name' | 'role'>): NatsPermissions {
   const patterns = (of: readonly { readonly pattern: string }[]) => of.map(({ pattern }) => pattern);
   const api = (...names: string[]) => names.map((name) => `$JS.API.${name}`);
   const publish = [

@@ -94,7 +94,7 @@ function contextOf({ traceId, spanId, sampled, remote }: TracePlace): SpanContex
 }
 
 /** Whole microseconds: Zipkin refuses a whole batch for a fraction of one. */
-export function toHrTime(unixMs: number): HrTime {
+function toHrTime(unixMs: number): HrTime {
   const seconds = Math.trunc(unixMs / 1000);
   return [seconds, Math.min(Math.round((unixMs - seconds * 1000) * 1000), 999_999) * 1000];
 }

@@ -9,6 +9,7 @@ import { attributeNames } from './attributes.ts';
 import { createMemoryTelemetry } from './memory-telemetry.ts';
 import { type MetricEntry, maxLabelValues, metrics } from './metrics.ts';
 import { createOtelTelemetry, type OtelTelemetryOptions } from './otel.ts';
+import { maxEvents } from './recorded-span.ts';
 import { createSpanRing, type SpanSource } from './span-ring.ts';
 
 const lines: string[] = [];
@@ -133,6 +134,17 @@ describe('memory telemetry', () => {
 });
 
 describe('otel telemetry', () => {
+  test('a span keeps so many events, and nothing of what comes after its end', () => {
+    const telemetry = otel();
+    const span = telemetry.start('request');
+    for (let index = 0; index < maxEvents + 2; index++) span.event('moved');
+    span.end();
+    span.event('late');
+    span.set({ 'switchyard.code': 'late' });
+    const [record] = telemetry.ring.find({ requestId: '', traceId: span.traceId });
+    expect(record).toMatchObject({ attributesJson: '{}', events: { length: maxEvents } });
+  });
+
   test('a traceparent that is not one begins a new trace', () => {
     const telemetry = otel();
     for (const traceparent of ['', 'junk', '00-00000000000000000000000000000000-0000000000000000-01', '00-xyz-1-01']) {
