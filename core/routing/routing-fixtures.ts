@@ -39,6 +39,8 @@ export function anInstance(instanceId: string, status: Partial<InstanceStatus> =
       profile: 'llama-3.1-8b-h100',
       kvBytesPerToken: 256,
       maxContextTokens: 16_384,
+      software: '',
+      kvFormat: '',
       ...status,
     },
     health: 'healthy',

@@ -64,6 +64,8 @@ export function exampleStatus(fields: Partial<InstanceStatus> & { instanceId: st
     profile: 'llama-3.1-8b-h100',
     kvBytesPerToken: 1_024,
     maxContextTokens: 16_384,
+    software: '',
+    kvFormat: '',
     sequences,
     ...fields,
   };

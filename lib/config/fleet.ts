@@ -17,13 +17,58 @@ export const simEngineSchema = z.strictObject({
 });
 export type SimEngineConfig = z.infer<typeof simEngineSchema>;
 
+export const llamaEngineSchema = z.strictObject({
+  model: z
+    .string()
+    .min(1)
+    .default('smollm2')
+    .describe('a GGUF file, smollm2 (fetched once), or random:<preset> (generated: exact, tiny, small, medium, exact-medium)'),
+  contextTokens: z.int().min(256).max(1_048_576).default(2048).describe('prompt and output of a request together'),
+  maxRunning: z.int().min(1).max(64).default(4).describe('sequences in the batch'),
+  maxWaiting: z.int().min(0).max(100_000).default(64).describe('sequences that may wait at the engine; more are refused'),
+  threads: z.int().min(1).max(256).default(1).describe('CPU threads of an instance'),
+  prefillChunk: z.int().min(8).max(4096).default(32).describe('prompt tokens computed in a step'),
+  flashAttention: z.boolean().default(false).describe('slower on CPUs, and its results depend on the number of threads'),
+  prefixCache: z.boolean().default(true).describe('keep the KV of ended sequences for prompts that begin alike'),
+  stateBytesToFollow: z
+    .int()
+    .min(0)
+    .default(1_000_000)
+    .describe('a running request with more KV than this moves by following, with less by stop-and-copy'),
+});
+export type LlamaEngineConfig = z.infer<typeof llamaEngineSchema>;
+
+export const openaiEngineSchema = z.strictObject({
+  servers: z
+    .array(
+      z.strictObject({
+        id: identifier.optional().describe('instance; default: the name of the pool and a number'),
+        url: z.url({ protocol: /^https?$/ }).describe('where the server listens, without /v1'),
+        kvEvents: z.string().optional().describe('ZMQ endpoint of its KV events, for example tcp://127.0.0.1:5557'),
+        kvReplay: z.string().optional().describe('ZMQ endpoint that repeats KV events after a gap'),
+      }),
+    )
+    .min(1)
+    .describe('one entry for each server'),
+  kind: z.enum(['auto', 'vllm', 'sglang', 'llama-server', 'generic']).default('auto').describe('what the servers are; auto asks them'),
+  model: z.string().min(1).optional().describe('name that the servers know the model by; default: what they list first'),
+  apiKeyEnv: z.string().min(1).optional().describe('environment variable with the key that the servers want'),
+  maxRunning: z.int().min(1).max(100_000).default(64).describe('requests at a server at once, where it does not say'),
+  maxWaiting: z.int().min(0).max(100_000).default(64).describe('requests that may wait at a server'),
+  contextTokens: z.int().min(64).max(10_000_000).default(16_384).describe('prompt and output together, where the server does not say'),
+  slotDir: z.string().optional().describe('llama-server: the folder of --slot-save-path, shared by the servers'),
+});
+export type OpenaiEngineConfig = z.infer<typeof openaiEngineSchema>;
+
 export const poolSchema = z
   .strictObject({
     id: identifier.describe('name of the pool'),
     models: z.array(z.string().min(1)).min(1).describe('names that clients use in "model"; the first is the one that answers carry'),
     role: z.enum(['mixed', 'prefill', 'decode']).default('mixed').describe('what its instances compute'),
-    engine: z.enum(['sim']).default('sim').describe('serving software of its instances'),
-    sim: simEngineSchema,
+    engine: z.enum(['sim', 'llama', 'openai']).default('sim').describe('serving software of its instances; its settings are under the same name'),
+    sim: simEngineSchema.optional().describe('a simulated engine'),
+    llama: llamaEngineSchema.optional().describe('llama.cpp, a process of its own beside the agent'),
+    openai: openaiEngineSchema.optional().describe('servers that run already and speak the OpenAI API: vLLM, SGLang, llama-server'),
     instances: z.int().min(0).max(1000).describe('instances at the first start'),
     min: z.int().min(0).default(0).describe('scaling never goes below'),
     max: z.int().min(1).max(10_000).default(8).describe('scaling never goes above'),
@@ -35,7 +80,15 @@ export const poolSchema = z
       })
       .prefault({}),
   })
-  .refine((pool) => pool.min <= pool.max, { message: 'min must not exceed max', path: ['min'] });
+  .refine((pool) => pool.min <= pool.max, { message: 'min must not exceed max', path: ['min'] })
+  .superRefine((pool, context) => {
+    for (const engine of ['sim', 'llama', 'openai'] as const) {
+      if (engine === pool.engine && !pool[engine])
+        context.addIssue({ code: 'custom', path: [engine], message: `is required with engine: ${engine}` });
+      if (engine !== pool.engine && pool[engine])
+        context.addIssue({ code: 'custom', path: [engine], message: `is of no use with engine: ${pool.engine}` });
+    }
+  });
 export type PoolConfig = z.infer<typeof poolSchema>;
 
 export const fleetSchema = z

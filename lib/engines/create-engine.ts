@@ -1,10 +1,24 @@
 // Makes the adapter that a pool's configuration asks for.
+import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { PoolConfig } from '../config/fleet.ts';
-import type { Clock } from '../ports/clock.ts';
 import type { EngineAdapter, EngineHooks } from '../ports/engines.ts';
+import type { Ports } from '../ports/ports.ts';
 import { SimEngine } from './sim/sim-engine.ts';
 
+export interface EngineOptions {
+  readonly pool: PoolConfig;
+  readonly instanceId: string;
+  readonly ports: Ports;
+  readonly hooks: EngineHooks;
+}
+
 /** @throws SwitchyardError `invalid_config` */
-export function createEngine(pool: PoolConfig, clock: Clock, hooks: EngineHooks): EngineAdapter {
-  return new SimEngine({ model: pool.models[0]!, config: pool.sim, clock, hooks });
+export function createEngine({ pool, ports, hooks }: EngineOptions): EngineAdapter {
+  switch (pool.engine) {
+    case 'sim':
+      return new SimEngine({ model: pool.models[0]!, config: pool.sim!, clock: ports.clock, hooks });
+    case 'llama':
+    case 'openai':
+      throw new SwitchyardError('invalid_config', `pool ${pool.id}: engine ${pool.engine} is not in this build`);
+  }
 }

@@ -27,6 +27,8 @@ const helloWithinMs = 5000;
 /** Connections at once; further ones are closed. */
 const maxConnections = 1024;
 
+type Outcome = { readonly missing: readonly number[] } | Refusal;
+
 /** One stage of one reservation, over all its connections. */
 interface Session {
   readonly target: StageTarget;
@@ -86,9 +88,9 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
   }
 
   /** What a stage comes to. A state that cannot be read, from a sender of another version, is refused like anything else. */
-  function committed({ target }: Session, { versions, last, state }: KvCommit): { missing: readonly number[] } | Refusal {
+  async function committed({ target }: Session, { versions, last, state }: KvCommit): Promise<Outcome> {
     try {
-      return target.commit(versions, last, state);
+      return await target.commit(versions, last, state);
     } catch (thrown) {
       return thrown instanceof SwitchyardError ? toRefusal(thrown) : refusal('corrupt_kv', `the state cannot be read: ${String(thrown)}`);
     }
@@ -96,21 +98,27 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
 
   /** Answers a waiting commit as soon as it is complete or cannot become so. */
   function consider(session: Session): void {
-    const { commit } = session.pending!;
     if (session.corrupt || session.failed || session.connections.size <= 1) {
       answer(session);
       return;
     }
-    const outcome = committed(session, commit);
-    if ('code' in outcome || outcome.missing.length === 0) reply(session, outcome);
+    decide(session, (outcome) => 'code' in outcome || outcome.missing.length === 0);
   }
 
   function answer(session: Session): void {
-    const { commit } = session.pending!;
-    reply(session, session.failed ?? committed(session, commit));
+    if (session.failed) reply(session, session.failed);
+    else decide(session, () => true);
   }
 
-  function reply(session: Session, outcome: { missing: readonly number[] } | Refusal): void {
+  /** The engine may take its time to put a stage in place: what is decided then is about that commit only. */
+  function decide(session: Session, isFinal: (outcome: Outcome) => boolean): void {
+    const pending = session.pending!;
+    void committed(session, pending.commit).then((outcome) => {
+      if (session.pending === pending && isFinal(outcome)) reply(session, outcome);
+    });
+  }
+
+  function reply(session: Session, outcome: Outcome): void {
     const { connection, cancel, commit } = session.pending!;
     cancel();
     session.pending = undefined;

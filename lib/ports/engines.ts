@@ -3,10 +3,25 @@
 import type { InstanceStatus, OpenStream, Refusal, StreamEvent } from '../../proto/gen/messages.ts';
 
 /**
- * What an engine can do beyond generating: `kv_export` (stage-wise copies of a running sequence), `recompute` (continue
- * from a token log), `prefix_cache`, and `continue:<need>` for what it restores in a continuation (core/openai/continuation.ts).
+ * What an engine can do beyond generating. How a running sequence leaves it with its KV: `kv_export` (blocks, stage by stage
+ * while it decodes on), `kv_state` (one state that the target loads and then follows), `kv_pull` (the target's engine fetches
+ * it from the source's). Without it: `recompute` (continue from a token log). `prefix_cache`; `kv_events` (says which blocks it
+ * caches); `continue:<need>` for what it restores in a continuation (core/openai/continuation.ts). Shown to operators only:
+ * `token_ids`, `metrics`, `pause`, `prefill_decode`, `slots`.
  */
-export type Capability = 'kv_export' | 'recompute' | 'prefix_cache' | `continue:${string}`;
+export type Capability =
+  | 'kv_export'
+  | 'kv_state'
+  | 'kv_pull'
+  | 'recompute'
+  | 'prefix_cache'
+  | 'kv_events'
+  | 'token_ids'
+  | 'metrics'
+  | 'pause'
+  | 'prefill_decode'
+  | 'slots'
+  | `continue:${string}`;
 
 /** A stream to open, without what concerns only the connection that asked for it. */
 export type GenerateRequest = Omit<OpenStream, 'stream' | 'instanceId'>;
@@ -51,6 +66,8 @@ export type EngineStatus = Pick<
   | 'profile'
   | 'kvBytesPerToken'
   | 'maxContextTokens'
+  | 'software'
+  | 'kvFormat'
 > & {
   /** Totals since start: engine steps, and tokens computed that were not output (prompts, and what was computed again). */
   readonly steps: number;
@@ -59,7 +76,10 @@ export type EngineStatus = Pick<
 
 export interface EngineAdapter {
   readonly engine: InstanceStatus['engine'];
+  /** May grow and shrink: an engine that is restarted can be another version. */
   readonly supports: ReadonlySet<Capability>;
+  /** Settled when the engine can take requests, or with why it never will. Until then it gets none. Absent: at once. */
+  readonly ready?: Promise<Refusal | undefined>;
   status(): EngineStatus;
   /** Starts, continues or takes over; with `held`, it waits for `hold(…, false)`. The caller never opens the same (request, epoch) twice. */
   open(request: GenerateRequest, held: boolean): Refusal | undefined;
@@ -69,14 +89,14 @@ export interface EngineAdapter {
   hold(requestId: string, epoch: number, held: boolean): void;
   /** Sequences that have not ended. */
   readonly size: number;
-  /** With `kv_export` only. */
+  /** With `kv_export`, `kv_state` or `kv_pull` only. */
   readonly kv?: KvAdapter;
   /** Asks the engine for a token that nobody sees: what it says instead of one. Ends within a second, and never throws. */
   probe(): Promise<Refusal | undefined>;
   /** For trying out what follows: the engine answers this to everything new; undefined: it is itself again. Simulated engines only. */
   pretend?(answer: Refusal | undefined): void;
-  /** Ends everything. `audit` findings are thrown. */
-  close(): void;
+  /** Ends everything, processes included. `audit` findings are thrown. */
+  close(): void | Promise<void>;
 }
 
 /** Both ends of moving a sequence by its KV blocks. */
@@ -125,7 +145,7 @@ export interface StageSource {
   readonly blocks: readonly BlockVersion[];
   /** Of all blocks that the target must have after this stage; 0 for one that is not part of it. */
   readonly versions: readonly number[];
-  /** With the last stage: encoded SequenceState. */
+  /** Encoded SequenceState: with the last stage, and with every stage of `kv_state`. */
   readonly state: Uint8Array;
   readonly nextIndex: number;
   readonly pausedAtMs: number;
@@ -133,6 +153,11 @@ export interface StageSource {
   read(block: number, offset: number, bytes: number): Uint8Array;
   /** The target has confirmed the stage. Gives the blocks written since, or why it came to nothing. */
   confirmed(): { blocksRemaining: number } | Refusal;
+  /**
+   * `kv_state`, after a stage was confirmed: every token produced since goes to `send`, until the last stage, the end of the
+   * sequence, or the returned function.
+   */
+  tail?(send: (firstIndex: number, tokenIds: readonly number[]) => void): () => void;
 }
 
 export interface StageTarget {
@@ -140,6 +165,12 @@ export interface StageTarget {
   have(): readonly BlockVersion[];
   /** A checked piece. Repeats and older versions are harmless. */
   write(piece: { block: number; offset: number; blockBytes: number; version: number; payload: Uint8Array }): Refusal | undefined;
-  /** Which blocks are missing; when none is, the stage is in place. */
-  commit(versions: readonly number[], last: boolean, state: Uint8Array): { missing: readonly number[] } | Refusal;
+  /** Which blocks are missing; when none is, the stage is in place. Repeats are harmless, while one is being put in place too. */
+  commit(
+    versions: readonly number[],
+    last: boolean,
+    state: Uint8Array,
+  ): { missing: readonly number[] } | Refusal | Promise<{ missing: readonly number[] } | Refusal>;
+  /** `kv_state`: tokens that the source has produced meanwhile, to be computed already. What is known or leaves a gap changes nothing. */
+  follow?(firstIndex: number, tokenIds: readonly number[]): void;
 }

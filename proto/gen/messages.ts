@@ -311,7 +311,7 @@ export interface HandOverCommand {
   instanceId: string;
   address: string;
   reservationId: string;
-  mode: 'copy' | 'recompute';
+  mode: 'copy' | 'follow' | 'stop_and_copy' | 'pull' | 'recompute';
   nextIndex: number;
 }
 export const HandOverCommand: Codec<HandOverCommand> = codec('HandOverCommand', wire.write_switchyard_migration_v1_HandOverCommand, wire.read_switchyard_migration_v1_HandOverCommand);
@@ -392,6 +392,8 @@ export interface InstanceStatus {
   kvBytesPerToken: number;
   maxContextTokens: number;
   setAside: string;
+  software: string;
+  kvFormat: string;
 }
 export const InstanceStatus: Codec<InstanceStatus> = codec('InstanceStatus', wire.write_switchyard_fleet_v1_InstanceStatus, wire.read_switchyard_fleet_v1_InstanceStatus);
 
@@ -431,6 +433,7 @@ export interface KvFrame {
   piece?: KvPiece | null;
   commit?: KvCommit | null;
   result?: KvResult | null;
+  tail?: KvTail | null;
 }
 export const KvFrame: Codec<KvFrame> = codec('KvFrame', wire.write_switchyard_engine_v1_KvFrame, wire.read_switchyard_engine_v1_KvFrame);
 
@@ -469,6 +472,14 @@ export interface KvResult {
   missing: readonly number[];
 }
 export const KvResult: Codec<KvResult> = codec('KvResult', wire.write_switchyard_engine_v1_KvResult, wire.read_switchyard_engine_v1_KvResult);
+
+/** switchyard.engine.v1.KvTail */
+export interface KvTail {
+  firstIndex: number;
+  tokenIds: readonly number[];
+  crc: number;
+}
+export const KvTail: Codec<KvTail> = codec('KvTail', wire.write_switchyard_engine_v1_KvTail, wire.read_switchyard_engine_v1_KvTail);
 
 /** switchyard.request.v1.LeaveQueue */
 export interface LeaveQueue {
@@ -518,7 +529,7 @@ export interface MigrationEnded {
   outcome: 'committed' | 'aborted';
   code: string;
   reason: 'imbalance' | 'fragmentation' | 'priority' | 'drain' | 'scale_in' | 'role_flip' | 'operator';
-  mode: 'copy' | 'recompute';
+  mode: 'copy' | 'follow' | 'stop_and_copy' | 'pull' | 'recompute';
   stages: number;
   blocks: number;
   bytes: number;
@@ -539,7 +550,7 @@ export interface MigrationPlan {
   targetAddress: string;
   reason: 'imbalance' | 'fragmentation' | 'priority' | 'drain' | 'scale_in' | 'role_flip' | 'operator';
   reasons: readonly string[];
-  mode: 'copy' | 'recompute';
+  mode: 'copy' | 'follow' | 'stop_and_copy' | 'pull' | 'recompute';
   fromEpoch: number;
   toEpoch: number;
   coordinatorEpoch: number;
@@ -953,6 +964,7 @@ export interface SequenceState {
   promptTokens: number;
   endReason: 'stop' | 'length';
   serviceTier: string;
+  engineState: Uint8Array;
 }
 export const SequenceState: Codec<SequenceState> = codec('SequenceState', wire.write_switchyard_engine_v1_SequenceState, wire.read_switchyard_engine_v1_SequenceState);
 

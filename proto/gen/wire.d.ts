@@ -80,6 +80,8 @@ export const write_switchyard_engine_v1_KvPiece: Write;
 export const read_switchyard_engine_v1_KvPiece: Read;
 export const write_switchyard_engine_v1_KvResult: Write;
 export const read_switchyard_engine_v1_KvResult: Read;
+export const write_switchyard_engine_v1_KvTail: Write;
+export const read_switchyard_engine_v1_KvTail: Read;
 export const write_switchyard_request_v1_LeaveQueue: Write;
 export const read_switchyard_request_v1_LeaveQueue: Read;
 export const write_switchyard_request_v1_LimitState: Write;

@@ -1338,11 +1338,13 @@ export function write_switchyard_fleet_v1_InstanceStatus(writer, message) {
   if (message.kvBytesPerToken != null && message.kvBytesPerToken !== 0) writer.uint32(264).uint32(message.kvBytesPerToken);
   if (message.maxContextTokens != null && message.maxContextTokens !== 0) writer.uint32(272).uint32(message.maxContextTokens);
   if (message.setAside != null && message.setAside !== '') writer.uint32(282).string(message.setAside);
+  if (message.software != null && message.software !== '') writer.uint32(290).string(message.software);
+  if (message.kvFormat != null && message.kvFormat !== '') writer.uint32(298).string(message.kvFormat);
   return writer;
 }
 
 export function read_switchyard_fleet_v1_InstanceStatus(reader, target) {
-  const message = target ?? { meta: null, instanceId: '', pool: '', model: '', role: '', engine: '', address: '', kvAddress: '', agentId: '', pid: 0, incarnation: 0, sequenceNumber: 0, atMs: 0, totalBlocks: 0, freeBlocks: 0, blockTokens: 0, running: 0, waiting: 0, waitingBlocks: 0, headBlocks: 0, reservedBlocks: 0, maxRunning: 0, maxWaiting: 0, stepMs: 0, stepModel: null, sequences: [], preemptions: 0, tokensOut: 0, cachedBlocks: 0, capabilities: [], accepting: false, profile: '', kvBytesPerToken: 0, maxContextTokens: 0, setAside: '' };
+  const message = target ?? { meta: null, instanceId: '', pool: '', model: '', role: '', engine: '', address: '', kvAddress: '', agentId: '', pid: 0, incarnation: 0, sequenceNumber: 0, atMs: 0, totalBlocks: 0, freeBlocks: 0, blockTokens: 0, running: 0, waiting: 0, waitingBlocks: 0, headBlocks: 0, reservedBlocks: 0, maxRunning: 0, maxWaiting: 0, stepMs: 0, stepModel: null, sequences: [], preemptions: 0, tokensOut: 0, cachedBlocks: 0, capabilities: [], accepting: false, profile: '', kvBytesPerToken: 0, maxContextTokens: 0, setAside: '', software: '', kvFormat: '' };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -1450,6 +1452,12 @@ export function read_switchyard_fleet_v1_InstanceStatus(reader, target) {
         break;
       case 282:
         message.setAside = reader.stringVerify();
+        break;
+      case 290:
+        message.software = reader.stringVerify();
+        break;
+      case 298:
+        message.kvFormat = reader.stringVerify();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -1571,11 +1579,12 @@ export function write_switchyard_engine_v1_KvFrame(writer, message) {
   if (message.piece != null) write_switchyard_engine_v1_KvPiece(writer.uint32(26).fork(), message.piece).ldelim();
   if (message.commit != null) write_switchyard_engine_v1_KvCommit(writer.uint32(34).fork(), message.commit).ldelim();
   if (message.result != null) write_switchyard_engine_v1_KvResult(writer.uint32(42).fork(), message.result).ldelim();
+  if (message.tail != null) write_switchyard_engine_v1_KvTail(writer.uint32(50).fork(), message.tail).ldelim();
   return writer;
 }
 
 export function read_switchyard_engine_v1_KvFrame(reader, target) {
-  const message = target ?? { hello: undefined, have: undefined, piece: undefined, commit: undefined, result: undefined };
+  const message = target ?? { hello: undefined, have: undefined, piece: undefined, commit: undefined, result: undefined, tail: undefined };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -1593,6 +1602,9 @@ export function read_switchyard_engine_v1_KvFrame(reader, target) {
         break;
       case 42:
         message.result = nested(reader, read_switchyard_engine_v1_KvResult, message.result);
+        break;
+      case 50:
+        message.tail = nested(reader, read_switchyard_engine_v1_KvTail, message.tail);
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -1730,6 +1742,37 @@ export function read_switchyard_engine_v1_KvResult(reader, target) {
         break;
       case 16:
         message.missing.push(reader.uint32());
+        break;
+      default:
+        reader.skipType(tag & 7, 0, tag >>> 3);
+    }
+  }
+  return message;
+}
+
+export function write_switchyard_engine_v1_KvTail(writer, message) {
+  if (message.firstIndex != null && message.firstIndex !== 0) writer.uint32(8).uint32(message.firstIndex);
+  if (message.tokenIds != null && message.tokenIds.length > 0) writer.uint32(18).uint32s(message.tokenIds);
+  if (message.crc != null && message.crc !== 0) writer.uint32(29).fixed32(message.crc);
+  return writer;
+}
+
+export function read_switchyard_engine_v1_KvTail(reader, target) {
+  const message = target ?? { firstIndex: 0, tokenIds: [], crc: 0 };
+  while (reader.pos < reader.len) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        message.firstIndex = reader.uint32();
+        break;
+      case 18:
+        reader.uint32s(message.tokenIds);
+        break;
+      case 16:
+        message.tokenIds.push(reader.uint32());
+        break;
+      case 29:
+        message.crc = reader.fixed32();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -3464,11 +3507,12 @@ export function write_switchyard_engine_v1_SequenceState(writer, message) {
   if (message.promptTokens != null && message.promptTokens !== 0) writer.uint32(136).uint32(message.promptTokens);
   if (message.endReason != null && message.endReason !== '') writer.uint32(146).string(message.endReason);
   if (message.serviceTier != null && message.serviceTier !== '') writer.uint32(154).string(message.serviceTier);
+  if (message.engineState != null && message.engineState.length > 0) writer.uint32(162).bytes(message.engineState);
   return writer;
 }
 
 export function read_switchyard_engine_v1_SequenceState(reader, target) {
-  const message = target ?? { requestId: '', model: '', endpoint: '', body: noBytes, promptTokenIds: [], outputTokenIds: [], outputText: '', maxOutputTokens: 0, priority: 0, arrivalMs: 0, createdS: 0, clientStreams: false, includeUsage: false, gatewayId: '', cachedTokens: 0, traceparent: '', promptTokens: 0, endReason: '', serviceTier: '' };
+  const message = target ?? { requestId: '', model: '', endpoint: '', body: noBytes, promptTokenIds: [], outputTokenIds: [], outputText: '', maxOutputTokens: 0, priority: 0, arrivalMs: 0, createdS: 0, clientStreams: false, includeUsage: false, gatewayId: '', cachedTokens: 0, traceparent: '', promptTokens: 0, endReason: '', serviceTier: '', engineState: noBytes };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -3534,6 +3578,9 @@ export function read_switchyard_engine_v1_SequenceState(reader, target) {
         break;
       case 154:
         message.serviceTier = reader.stringVerify();
+        break;
+      case 162:
+        message.engineState = reader.bytes();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

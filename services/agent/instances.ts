@@ -5,7 +5,7 @@ import type { ActorHost } from '../../lib/actor/host.ts';
 import { createEngine } from '../../lib/engines/create-engine.ts';
 import { createTurns } from '../../lib/kv/turns.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
-import type { EngineAdapter, StageTarget } from '../../lib/ports/engines.ts';
+import type { EngineAdapter, EngineHooks, StageTarget } from '../../lib/ports/engines.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Refusal } from '../../proto/gen/messages.ts';
 import { type InstanceMessage, type InstanceState, takesRequests } from './actor.ts';
@@ -67,10 +67,10 @@ export function createInstances(options: InstancesOptions): Instances {
     let reporter: Reporter | undefined;
     const accepting = () => {
       const state = actors.state(instanceId);
-      return !state || takesRequests(state);
+      return isReady && (!state || takesRequests(state));
     };
-    const setAside = () => actors.state(instanceId)?.engine.aside?.code ?? '';
-    const adapter = createEngine(pool, ports.clock, {
+    const setAside = () => unfit?.code ?? actors.state(instanceId)?.engine.aside?.code ?? '';
+    const hooks: EngineHooks = {
       onEvents(events) {
         spans.spoken(events);
         actors.tell(instanceId, { type: 'events', events });
@@ -80,6 +80,15 @@ export function createInstances(options: InstancesOptions): Instances {
         reporter?.soon();
         checkEmpty();
       },
+    };
+    const adapter = createEngine({ pool, instanceId, ports, hooks });
+    let isReady = !adapter.ready;
+    let unfit: Refusal | undefined;
+    void adapter.ready?.then((why) => {
+      isReady = !why;
+      unfit = why;
+      if (why) ports.telemetry.log.error('engine cannot be used', { instance: instanceId, code: why.code, error: why.message });
+      reporter?.soon();
     });
     const { link, kv } = options.addresses();
     const facts = { instanceId, pool: poolId, model, role: pool.role, address: link, kvAddress: adapter.kv ? kv : '' };
@@ -99,7 +108,7 @@ export function createInstances(options: InstancesOptions): Instances {
     hosted.set(instanceId, { instanceId, pool: poolId, model, adapter, reporter, commands });
     pretend(instanceId, config.pretend[instanceId]);
     reporter.now();
-    ports.telemetry.log.info('instance started', { instance: instanceId, pool: poolId, profile: pool.sim.profile });
+    ports.telemetry.log.info('instance started', { instance: instanceId, pool: poolId, engine: adapter.engine });
     return undefined;
   }
 
@@ -114,7 +123,7 @@ export function createInstances(options: InstancesOptions): Instances {
     actors.stop(instanceId);
     await Promise.all(found.commands.map((command) => command.stop()));
     try {
-      found.adapter.close();
+      await found.adapter.close();
     } catch (thrown) {
       ports.telemetry.log.error('instance ended with its KV blocks in disorder', { instance: instanceId, error: String(thrown) });
     }

@@ -119,7 +119,7 @@ describe.each(subjects)('engine adapter $name', (subject) => {
       await rig.time.pass(subject.cancelWithinMs);
       expect([rig.stream(cancelled).ids.length, rig.stream(cancelled).end]).toEqual([said, undefined]);
       if (others === 0) expect(rig.engine.status()).toMatchObject({ running: 0, waiting: 0, freeBlocks: freeBefore });
-      rig.engine.close();
+      await rig.engine.close();
     });
 
     test('under another epoch, twice, or of an unknown request changes nothing', async () => {
@@ -217,7 +217,7 @@ describe.each(subjects)('engine adapter $name', (subject) => {
     const rig = await start();
     rig.open('r', { max_tokens: 50 });
     await rig.time.until(() => rig.stream('r').ids.length > 2);
-    rig.engine.close();
+    await rig.engine.close();
     const said = rig.stream('r').ids.length;
     await rig.time.pass(500);
     expect([rig.stream('r').ids.length, rig.engine.size]).toEqual([said, 0]);

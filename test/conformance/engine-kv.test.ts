@@ -49,8 +49,8 @@ describe.each(subjects)('KV of engine adapter $name', (subject) => {
     expect(source.engine.size + target.engine.size).toBe(0);
     expect([source.free, target.free]).toEqual([source.engine.status().totalBlocks, freeBefore]);
     expect(source.lifecycle.map((event) => event.type)).toEqual(expect.arrayContaining(['paused', 'released']));
-    source.engine.close();
-    target.engine.close();
+    await source.engine.close();
+    await target.engine.close();
   });
 
   test('not committed, the source goes on as if nothing had been; the target gives the blocks back', async () => {
@@ -112,7 +112,7 @@ describe.each(subjects)('KV of engine adapter $name', (subject) => {
     expect(await begin('r', 7)).toMatchObject({ code: 'stale_epoch' });
     await source.ended('r');
     expect(await begin('r', 1)).toMatchObject({ code: 'sequence_finished' });
-    target.engine.close();
+    await target.engine.close();
   });
 
   test('a sequence that is cancelled while it is copied gives no bytes any more', async () => {

@@ -174,6 +174,6 @@ export async function copyStage(
     const refused = incoming.write({ block, offset: 0, blockBytes: stage.blockBytes, version, payload });
     if (refused) return refused;
   }
-  const committed = incoming.commit(stage.versions, last, stage.state);
+  const committed = await incoming.commit(stage.versions, last, stage.state);
   return 'code' in committed ? committed : { stage, missing: committed.missing };
 }

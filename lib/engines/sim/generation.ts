@@ -8,7 +8,9 @@ import { type Refusal, SequenceState, type Usage } from '../../../proto/gen/mess
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
 import { type AnswerText, answerText } from './openai-text.ts';
 
-export type SequenceFacts = Omit<SequenceState, 'outputTokenIds' | 'outputText' | 'cachedTokens' | 'promptTokens'>;
+const noBytes = new Uint8Array(0);
+
+export type SequenceFacts = Omit<SequenceState, 'outputTokenIds' | 'outputText' | 'cachedTokens' | 'promptTokens' | 'engineState'>;
 
 export interface Generation {
   readonly key: string;
@@ -124,10 +126,9 @@ export function encodeState(generation: Generation): Uint8Array {
     outputText: generation.text,
     cachedTokens: sequence.cachedTokens,
     promptTokens: sequence.promptLength,
+    engineState: noBytes,
   });
 }
-
-const nothing = new Uint8Array(0);
 
 /**
  * The event of one new token; `finishReason` is what the scheduler says. A stop string ends the answer before itself, and
@@ -177,12 +178,12 @@ export function speakAgain(generation: Generation, fromIndex: number, finishReas
 function event(generation: Generation, index: number, tokenIds: readonly number[], text: string, data: string, finishReason: string): EngineEvent {
   const { answer, facts } = generation;
   const base = { requestId: facts.requestId, epoch: generation.epoch, index, tokenIds, text, finishReason };
-  if (finishReason === '') return { ...base, data: data === '' ? nothing : Buffer.from(data), finalBody: nothing };
+  if (finishReason === '') return { ...base, data: data === '' ? noBytes : Buffer.from(data), finalBody: noBytes };
   const usage = usageOf(generation);
   return {
     ...base,
-    data: facts.clientStreams ? Buffer.from(data + answer.finalChunks(finishReason, usage)) : nothing,
+    data: facts.clientStreams ? Buffer.from(data + answer.finalChunks(finishReason, usage)) : noBytes,
     usage,
-    finalBody: facts.clientStreams ? nothing : Buffer.from(answer.finalBody(generation.text, finishReason, usage)),
+    finalBody: facts.clientStreams ? noBytes : Buffer.from(answer.finalBody(generation.text, finishReason, usage)),
   };
 }

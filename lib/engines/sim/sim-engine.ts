@@ -132,6 +132,8 @@ export class SimEngine implements EngineAdapter {
       profile: config.profile,
       kvBytesPerToken: config.kvBytesPerToken,
       maxContextTokens: config.maxContextTokens,
+      software: '',
+      kvFormat: '',
       steps: this.#steps,
       tokensIn: this.#tokensIn,
     };
