@@ -1,6 +1,7 @@
 // Which request leaves an overloaded instance: lower priority first, then the shortest context that is enough.
 import type { SequenceStatus } from '../../proto/gen/messages.ts';
 import { contextTokens, type MoveCost, remainingTokens } from './cost.ts';
+import { carriesKv } from './mode.ts';
 import type { PlanningLimits, PlanningView } from './planning.ts';
 import type { PlannedInstance, PoolPicture } from './pool-picture.ts';
 import { checkTarget, isRefusal } from './target.ts';
@@ -24,7 +25,7 @@ export function candidates(
     .sort(byPreference)
     .flatMap((sequence) => {
       const cost = checkTarget(sequence, source, target, limits, limits.maxPerInstance);
-      if (isRefusal(cost) || cost.mode !== 'copy' || cost.remainingMs < limits.minBenefitRatio * cost.expectedMs) return [];
+      if (isRefusal(cost) || !carriesKv(cost.mode) || cost.remainingMs < limits.minBenefitRatio * cost.expectedMs) return [];
       return [{ sequence, cost }];
     });
 }

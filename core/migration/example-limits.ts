@@ -16,6 +16,7 @@ export const exampleLimits: PlanningLimits = {
   minBenefitRatio: 3,
   bytesPerSecond: 1e9,
   overheadMs: 60,
+  followFromBytes: 1_000_000,
   spareBlocks: 8,
   priorityHeadroomShare: 0.1,
   highPriority: 1,

@@ -3,6 +3,7 @@
 import type { MigrationPlan, Refusal, SequenceStatus } from '../../proto/gen/messages.ts';
 import type { KnownInstance } from '../tracking/fleet-view.ts';
 import type { PriorityHeadroom } from '../tracking/freeness.ts';
+import { carriesKv, copiesAhead } from './mode.ts';
 
 export type MoveReason = MigrationPlan['reason'];
 
@@ -26,6 +27,8 @@ export interface PlanningLimits {
   readonly bytesPerSecond: number;
   /** Time of a migration besides copying, ms. */
   readonly overheadMs: number;
+  /** KV from which a state is followed by its target; less is copied at once. Bytes. */
+  readonly followFromBytes: number;
   /** Free blocks that a target must keep after it has taken a request. */
   readonly spareBlocks: number;
   /** Share of an instance's blocks kept free for its sequences of high priority. */
@@ -71,6 +74,8 @@ export interface Move {
   readonly reserveBlocks: number;
   readonly expectedBytes: number;
   readonly expectedMs: number;
+  /** The target can compute the context again, should moving the KV fail. */
+  readonly mayRecompute: boolean;
 }
 
 export type MoveDecision =
@@ -92,6 +97,11 @@ export interface ExecutionSettings {
   readonly bulkBytes: number;
 }
 
+/** Somebody wants the request to leave, whatever it costs. Rebalancing leaves it where it is when its KV cannot be moved. */
+function isForced(reason: MoveReason): boolean {
+  return reason === 'drain' || reason === 'scale_in' || reason === 'role_flip' || reason === 'operator';
+}
+
 /** A large copy may take so many times longer than expected before it is given up. */
 const slowestCopy = 4;
 
@@ -102,7 +112,7 @@ export function toPlan(
   by: { readonly migrationId: string; readonly coordinatorEpoch: number; readonly nowMs: number; readonly requestedBy: string },
 ): MigrationPlan {
   const { sequence } = move;
-  const bulkCopy = move.mode === 'copy' && move.expectedBytes >= how.bulkBytes;
+  const bulkCopy = copiesAhead(move.mode) && move.expectedBytes >= how.bulkBytes;
   return {
     migrationId: by.migrationId,
     requestId: sequence.requestId,
@@ -119,7 +129,7 @@ export function toPlan(
     coordinatorEpoch: by.coordinatorEpoch,
     reserveBlocks: move.reserveBlocks,
     connections: how.connections,
-    maxStages: how.maxStages,
+    maxStages: copiesAhead(move.mode) ? how.maxStages : 1,
     lastStageBlocks: how.lastStageBlocks,
     pauseLeaseMs: how.pauseLeaseMs,
     reservationTtlMs: how.reservationTtlMs,
@@ -128,8 +138,9 @@ export function toPlan(
     expectedBytes: move.expectedBytes,
     expectedMs: move.expectedMs,
     requestedBy: by.requestedBy,
+    recomputeInstead: carriesKv(move.mode) && move.mayRecompute && isForced(move.reason),
     bulkCopy,
-    shortCopy: move.mode === 'copy' && !bulkCopy && move.expectedMs <= how.shortMs,
+    shortCopy: copiesAhead(move.mode) && !bulkCopy && move.expectedMs <= how.shortMs,
   };
 }
 

@@ -7,6 +7,7 @@ import { decodeStepMs } from '../tracking/dead-reckoning.ts';
 import { dispatchFreenessSteps } from '../tracking/freeness.ts';
 import { type Candidate, candidates, pickRequest } from './choose-request.ts';
 import { contextTokens, remainingTokens } from './cost.ts';
+import type { MigrationMode } from './mode.ts';
 import { type Move, type MoveReason, megabytes, type PlanningLimits, type PlanningView, stepsText } from './planning.ts';
 import {
   afterMove,
@@ -126,6 +127,7 @@ export function toMove(source: PlannedInstance, target: PlannedInstance, candida
     reserveBlocks,
     expectedBytes,
     expectedMs,
+    mayRecompute: target.status.capabilities.includes('recompute'),
   };
 }
 
@@ -152,7 +154,15 @@ function explain(
 /** What it costs and what it is worth, for people. */
 export function costSentence(source: PlannedInstance, { sequence, cost }: Candidate): string {
   const tokens = contextTokens(sequence);
-  const what = cost.mode === 'copy' ? `Copies ${tokens} tokens (${megabytes(cost.expectedBytes)})` : `Computes ${tokens} tokens again`;
+  const what = `${modeWords[cost.mode](tokens, megabytes(cost.expectedBytes))}${cost.because === '' ? '' : `, for ${cost.because},`}`;
   const stepMs = decodeStepMs(source.status);
   return `${what} in about ${Math.round(cost.expectedMs)} ms; up to ${remainingTokens(sequence)} tokens are left, ${Math.round(remainingTokens(sequence) * stepMs)} ms of decoding.`;
 }
+
+const modeWords: Readonly<Record<MigrationMode, (tokens: number, size: string) => string>> = {
+  copy: (tokens, size) => `Copies ${tokens} tokens (${size})`,
+  follow: (tokens, size) => `Copies ${tokens} tokens (${size}) while the target computes along`,
+  stop_and_copy: (tokens, size) => `Stops and copies ${tokens} tokens (${size})`,
+  pull: (tokens, size) => `The target's engine fetches ${tokens} tokens (${size})`,
+  recompute: (tokens) => `Computes ${tokens} tokens again`,
+};

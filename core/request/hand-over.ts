@@ -3,6 +3,7 @@
 import type { HandOverCommand, HandOverReply } from '../../proto/gen/messages.ts';
 import type { Code } from '../errors/codes.ts';
 import { refusal } from '../errors/switchyard-error.ts';
+import { carriesKv } from '../migration/mode.ts';
 import { unmetNeed } from '../openai/continuation.ts';
 import { isSpeaking, nothing, type RequestState, type Step } from './request-state.ts';
 
@@ -34,7 +35,7 @@ export function handOver(state: RequestState, command: HandOverCommand, capabili
     remember(moved, command.migrationId, { outcome: 'committed', epoch, instanceId }),
     [
       { type: 'cancel', epoch: state.epoch, reason: 'moved' },
-      { type: 'open', epoch, instanceId, address, log: state.log, reservationId: command.mode === 'copy' ? command.reservationId : '' },
+      { type: 'open', epoch, instanceId, address, log: state.log, reservationId: carriesKv(command.mode) ? command.reservationId : '' },
       { type: 'note', event: 'hand_over', reason: command.mode },
     ],
   ];
@@ -53,7 +54,7 @@ function whyNot(state: RequestState, command: HandOverCommand, capabilities: rea
   if (!isSpeaking(state.phase)) return { code: 'not_movable', message: `the request is ${state.phase}` };
   if (command.fromEpoch !== state.epoch) return { code: 'stale_epoch', message: `the epoch is ${state.epoch}, not ${command.fromEpoch}` };
   if (command.toEpoch <= state.epoch) return { code: 'stale_epoch', message: `epoch ${command.toEpoch} does not follow ${state.epoch}` };
-  if (command.mode === 'copy') {
+  if (carriesKv(command.mode)) {
     const behind = command.nextIndex < state.log.length;
     return behind ? { code: 'not_movable', message: `the copy has ${command.nextIndex} tokens, the client ${state.log.length}` } : undefined;
   }

@@ -1,5 +1,5 @@
 // Drives one request actor through a story, for tests: checks the invariants after every step and keeps what was said.
-import type { StreamEvent } from '../../proto/gen/messages.ts';
+import type { HandOverCommand, StreamEvent } from '../../proto/gen/messages.ts';
 import type { Code } from '../errors/codes.ts';
 import { refusal } from '../errors/switchyard-error.ts';
 import { handOverReply } from './hand-over.ts';
@@ -139,7 +139,7 @@ export class Story {
     toEpoch: number;
     fromEpoch?: number;
     nextIndex?: number;
-    mode?: 'copy' | 'recompute';
+    mode?: HandOverCommand['mode'];
     reservationId?: string;
     migrationId?: string;
   }): Effects {

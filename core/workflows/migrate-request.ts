@@ -1,6 +1,7 @@
 // Moves one running request: reserve, pre-copy while the source decodes on, cut over, release. The hand-over inside the
 // cut-over is the point of no return; anything that goes wrong before it puts both sides back to where they were.
 import type { MigrationPlan } from '../../proto/gen/messages.ts';
+import { carriesKv, mayRecomputeAfter } from '../migration/mode.ts';
 import type { ActivityCatalogue, Copied, CopyProgress, CutOver, Held } from './activities.ts';
 import type { MigrationOutcome } from './catalogue.ts';
 import { codeOf, type WorkflowControl } from './control.ts';
@@ -14,12 +15,13 @@ export type MigrationActivities = Pick<
 /** Never throws: whatever fails ends in an outcome. A cancelled one is aborted, unless it had committed already. */
 export async function migrateRequest(plan: MigrationPlan, act: MigrationActivities, ctl: WorkflowControl): Promise<MigrationOutcome> {
   const startedAtMs = ctl.now();
-  const prepared = plan.mode === 'copy' ? await prepare(plan, act, ctl) : nothingToCopy;
+  const prepared = carriesKv(plan.mode) ? await prepare(plan, act, ctl) : nothingToCopy;
   // Shielded from here on: a cancellation that arrives now is too late to be cheap, and half a hand-over is worse.
-  const cut = await ctl.shielded(async () => {
+  const { cut, plan: done } = await ctl.shielded(async () => {
     const result = prepared.code === '' ? await commit(plan, prepared, act, ctl) : await unprepared(plan, prepared.code, act);
-    await tidy(plan, result.committed, act, ctl);
-    return result;
+    const settled = result.committed || !recomputes(plan, result.code) ? { plan, cut: result } : await recompute(plan, result, act, ctl);
+    await tidy(plan, settled, act, ctl);
+    return settled;
   });
   const outcome: MigrationOutcome = {
     outcome: cut.committed ? 'committed' : 'aborted',
@@ -35,7 +37,7 @@ export async function migrateRequest(plan: MigrationPlan, act: MigrationActiviti
       ? `**committed**: ${counted(outcome.blocks, 'block')} in ${counted(outcome.stages, 'stage')}, tokens stood still for ${Math.round(outcome.downtimeMs)} ms`
       : `**aborted** (${outcome.code}): the request goes on where it is`,
   );
-  await ctl.shielded(() => tryTo('report the migration', () => act.reportMigration({ plan, outcome }), ctl));
+  await ctl.shielded(() => tryTo('report the migration', () => act.reportMigration({ plan: done, outcome }), ctl));
   return outcome;
 }
 
@@ -112,14 +114,37 @@ async function commit(plan: MigrationPlan, prepared: Prepared, act: MigrationAct
   }
 }
 
+interface Settled {
+  /** As it was carried out in the end. */
+  readonly plan: MigrationPlan;
+  readonly cut: CutOver;
+}
+
+function recomputes(plan: MigrationPlan, code: string): boolean {
+  return plan.recomputeInstead && mayRecomputeAfter(code);
+}
+
+/**
+ * The KV could not be moved and nothing was handed over: the target computes the context again, and the source decodes on until
+ * then. The hand-over has an id of its own, for the gateway may have been asked for the last time about the first one.
+ */
+async function recompute(plan: MigrationPlan, failed: CutOver, act: MigrationActivities, ctl: WorkflowControl): Promise<Settled> {
+  ctl.tell(`moving its KV failed (${failed.code}): ${plan.targetInstanceId} computes it again`);
+  const instead: MigrationPlan = { ...plan, mode: 'recompute', recomputeInstead: false };
+  const cut = await commit({ ...instead, migrationId: `${plan.migrationId}-recompute` }, nothingToCopy, act, ctl);
+  return { plan: instead, cut: { ...cut, blocks: failed.blocks, bytes: failed.bytes } };
+}
+
 /**
  * Committed: the source frees. Otherwise it goes on, and the target frees. What cannot be reached frees itself: a
  * reservation expires, a paused source resumes after its lease and is told by the gateway that its epoch is over.
  */
-async function tidy(plan: MigrationPlan, committed: boolean, act: MigrationActivities, ctl: WorkflowControl): Promise<void> {
+async function tidy(plan: MigrationPlan, { plan: done, cut }: Settled, act: MigrationActivities, ctl: WorkflowControl): Promise<void> {
+  const { committed } = cut;
   const release = tryTo('release the source', () => act.releaseSource({ plan, committed }), ctl);
+  const taken = committed && carriesKv(done.mode);
   const drop =
-    committed || plan.mode !== 'copy'
+    taken || !carriesKv(plan.mode)
       ? Promise.resolve()
       : tryTo('drop the reservation', () => act.dropBlocks({ instanceId: plan.targetInstanceId, reservationId: plan.migrationId }), ctl);
   await Promise.all([release, drop]);

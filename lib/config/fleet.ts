@@ -30,11 +30,6 @@ export const llamaEngineSchema = z.strictObject({
   prefillChunk: z.int().min(8).max(4096).default(32).describe('prompt tokens computed in a step'),
   flashAttention: z.boolean().default(false).describe('slower on CPUs, and its results depend on the number of threads'),
   prefixCache: z.boolean().default(true).describe('keep the KV of ended sequences for prompts that begin alike'),
-  stateBytesToFollow: z
-    .int()
-    .min(0)
-    .default(1_000_000)
-    .describe('a running request with more KV than this moves by following, with less by stop-and-copy'),
 });
 export type LlamaEngineConfig = z.infer<typeof llamaEngineSchema>;
 

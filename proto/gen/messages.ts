@@ -567,6 +567,7 @@ export interface MigrationPlan {
   requestedBy: string;
   bulkCopy: boolean;
   shortCopy: boolean;
+  recomputeInstead: boolean;
 }
 export const MigrationPlan: Codec<MigrationPlan> = codec('MigrationPlan', wire.write_switchyard_migration_v1_MigrationPlan, wire.read_switchyard_migration_v1_MigrationPlan);
 

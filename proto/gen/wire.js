@@ -2020,11 +2020,12 @@ export function write_switchyard_migration_v1_MigrationPlan(writer, message) {
   if (message.requestedBy != null && message.requestedBy !== '') writer.uint32(194).string(message.requestedBy);
   if (message.bulkCopy != null && message.bulkCopy !== false) writer.uint32(200).bool(message.bulkCopy);
   if (message.shortCopy != null && message.shortCopy !== false) writer.uint32(208).bool(message.shortCopy);
+  if (message.recomputeInstead != null && message.recomputeInstead !== false) writer.uint32(216).bool(message.recomputeInstead);
   return writer;
 }
 
 export function read_switchyard_migration_v1_MigrationPlan(reader, target) {
-  const message = target ?? { migrationId: '', requestId: '', gatewayId: '', pool: '', sourceInstanceId: '', targetInstanceId: '', targetAddress: '', reason: '', reasons: [], mode: '', fromEpoch: 0, toEpoch: 0, coordinatorEpoch: 0, reserveBlocks: 0, connections: 0, maxStages: 0, lastStageBlocks: 0, pauseLeaseMs: 0, reservationTtlMs: 0, plannedAtMs: 0, deadlineMs: 0, expectedBytes: 0, expectedMs: 0, requestedBy: '', bulkCopy: false, shortCopy: false };
+  const message = target ?? { migrationId: '', requestId: '', gatewayId: '', pool: '', sourceInstanceId: '', targetInstanceId: '', targetAddress: '', reason: '', reasons: [], mode: '', fromEpoch: 0, toEpoch: 0, coordinatorEpoch: 0, reserveBlocks: 0, connections: 0, maxStages: 0, lastStageBlocks: 0, pauseLeaseMs: 0, reservationTtlMs: 0, plannedAtMs: 0, deadlineMs: 0, expectedBytes: 0, expectedMs: 0, requestedBy: '', bulkCopy: false, shortCopy: false, recomputeInstead: false };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -2105,6 +2106,9 @@ export function read_switchyard_migration_v1_MigrationPlan(reader, target) {
         break;
       case 208:
         message.shortCopy = reader.bool();
+        break;
+      case 216:
+        message.recomputeInstead = reader.bool();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

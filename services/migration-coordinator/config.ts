@@ -24,6 +24,12 @@ export const migrationCoordinatorSchema = z
     minBenefitRatio: z.number().min(0).max(1_000).default(3).describe('remaining decode time over migration time that rebalancing demands'),
     bytesPerSecond: z.number().min(1e3).max(1e13).default(1e9).describe('KV bandwidth between two instances, for the cost model'),
     overheadMs: z.number().min(0).max(60_000).default(100).describe('time of a migration besides copying, for the cost model, ms'),
+    followFromBytes: z
+      .number()
+      .min(0)
+      .max(1e15)
+      .default(1e6)
+      .describe('KV from which an engine that moves it as one state is followed by the target; less is copied while it stands still, bytes'),
     spareBlocks: z.int().min(0).max(100_000).default(8).describe('free blocks that a target keeps'),
     priorityHeadroomShare: z.number().min(0).max(0.9).default(0.1).describe('share of the blocks kept free where high priority runs'),
     highPriority: z.int().min(-1_000).max(1_000).default(1).describe('priority from which a request is high'),

@@ -30,6 +30,7 @@ export function migrationPlan(changes: Partial<MigrationPlan> = {}): MigrationPl
     expectedBytes: 0,
     expectedMs: 0,
     requestedBy: 'ada',
+    recomputeInstead: false,
     bulkCopy: false,
     shortCopy: false,
     ...changes,

@@ -14,6 +14,8 @@ export interface MigrationWorldOptions {
   readonly full?: boolean;
   /** The sequence is written faster than it is copied. */
   readonly tooFast?: boolean;
+  /** Moving the KV fails: while the source decodes on, or when it stands still. */
+  readonly copyFails?: 'ahead' | 'last';
   /** The gateway has moved the request meanwhile. */
   readonly stale?: boolean;
   /** A worker that died came past the hand-over: all this is done for the second time. */
@@ -35,18 +37,19 @@ export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options
   const sourcePaused = () => source === 'running' && clock.now() < pausedUntilMs;
   const reserved = () => !taken && clock.now() < reservedUntilMs;
 
-  function handOver(): boolean {
-    if (committedBy === plan.migrationId) return true;
+  function handOver(migrationId: string): boolean {
+    if (committedBy === migrationId) return true;
     if (epoch !== plan.fromEpoch) return false;
     // The target answers only for a reservation that it still holds; the gateway replays from its token log otherwise.
     epoch = plan.toEpoch;
-    committedBy = plan.migrationId;
+    committedBy = migrationId;
     taken = true;
     source = 'gone';
     return true;
   }
 
   async function copyAhead(): Promise<Copied> {
+    if (options.copyFails === 'ahead') return { stages: 1, blocks: 9, bytes: 900, code: 'transfer_failed' };
     if (options.tooFast) return { stages: 5, blocks: 50, bytes: 5_000, code: 'too_many_stages' };
     expect(reserved(), 'copying into held blocks').toBe(true);
     copiedBlocks = 18;
@@ -66,23 +69,24 @@ export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options
       expect(transfer.into?.reservationId, 'copies into what the migration holds').toBe(plan.migrationId);
       return await copyAhead();
     },
-    async cutOver({ attempt }) {
+    async cutOver({ attempt }, { plan: asked }) {
       expect(attempt, 'attempts at a cut-over').toBeLessThanOrEqual(2);
-      if (committedBy === plan.migrationId) return { committed: true, code: '', blocks: 0, bytes: 0, downtimeMs: 0 };
-      if (plan.mode === 'copy') {
+      if (committedBy === asked.migrationId) return { committed: true, code: '', blocks: 0, bytes: 0, downtimeMs: 0 };
+      if (asked.mode === 'copy') {
         expect(copiedBlocks, 'blocks copied before the cut-over').toBe(18);
+        if (options.copyFails === 'last') return { committed: false, code: 'corrupt_kv', blocks: 2, bytes: 200, downtimeMs: 0 };
         pausedUntilMs = clock.now() + plan.pauseLeaseMs;
       }
-      if (!handOver()) return { committed: false, code: 'stale_epoch', blocks: 2, bytes: 200, downtimeMs: 0 };
+      if (!handOver(asked.migrationId)) return { committed: false, code: 'stale_epoch', blocks: 2, bytes: 200, downtimeMs: 0 };
       return { committed: true, code: '', blocks: 2, bytes: 2 * bytesPerBlock, downtimeMs: 7 };
     },
-    async askOutcome() {
-      const committed = committedBy === plan.migrationId;
+    async askOutcome(_, asked) {
+      const committed = committedBy === asked.migrationId;
       return { committed, code: committed ? '' : 'stale_epoch' };
     },
     async releaseSource(_, { committed }) {
       // Either the truth, or a release of something that the source no longer has.
-      expect(committed, 'released as committed').toBe(committedBy === plan.migrationId);
+      expect(committed, 'released as committed').toBe(committedBy !== '');
       if (committed) source = 'gone';
       else pausedUntilMs = 0;
     },
@@ -101,7 +105,7 @@ export function migrationWorld(clock: VirtualClock, plan: MigrationPlan, options
       expect({ paused: sourcePaused(), reserved: reserved() }, 'given back, not left to expire').toEqual({ paused: false, reserved: false });
     },
     check(result, planned) {
-      const committed = committedBy === plan.migrationId;
+      const committed = committedBy !== '';
       expect(epoch, 'epoch').toBe(committed ? plan.toEpoch : options.stale ? plan.toEpoch + 5 : plan.fromEpoch);
       expect({ sourceOwns: source === 'running', targetOwns: taken }, 'exactly one owner').toEqual({ sourceOwns: !committed, targetOwns: committed });
       expect(sourcePaused(), 'the source stands still').toBe(false);

@@ -55,6 +55,20 @@ describe('migrateRequest', () => {
   it('does so when the gateway refuses', () =>
     survives(migration({}, { stale: true }), ['reserveBlocks', 'preCopy', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']));
 
+  it.each([
+    [{}, 'ahead', ['reserveBlocks', 'preCopy', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
+    [{}, 'last', ['reserveBlocks', 'preCopy', 'cutOver', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
+    [{ shortCopy: true }, 'ahead', ['reserveBlocks', 'preCopyShort', 'askOutcome', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
+  ] as const)('does so when moving the KV fails and the target computes it again: %o %s', (changes, copyFails, steps) =>
+    survives(migration({ ...changes, recomputeInstead: true }, { copyFails }), steps));
+
+  it('recomputes only when the plan says so', async () => {
+    const { result } = await runWithFaults(migration({}, { copyFails: 'last' }), []);
+    expect(result).toMatchObject({ outcome: 'aborted', code: 'corrupt_kv' });
+    const instead = await runWithFaults(migration({ recomputeInstead: true }, { copyFails: 'last' }), []);
+    expect(instead.result).toMatchObject({ outcome: 'committed', code: '' });
+  });
+
   it('asks what became of a hand-over whose answer was lost, and believes it', async () => {
     const lost = await runWithFaults(migration({}), [{ step: 2, fault: 'is done but its answer is lost for good' }]);
     expect(lost.calls).toContain('askOutcome');

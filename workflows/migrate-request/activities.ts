@@ -1,5 +1,6 @@
 // What migrateRequest does to the world: commands to both agents, and the hand-over at the gateway.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { carriesKv } from '../../core/migration/mode.ts';
 import type { ActivityImplementations, Copied, CutOver, Held, Reserved } from '../../core/workflows/activities.ts';
 import type { ActivityContext } from '../../core/workflows/control.ts';
 import * as contracts from '../../lib/contracts.ts';
@@ -59,7 +60,7 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
         toEpoch: plan.toEpoch,
         instanceId: plan.targetInstanceId,
         address,
-        reservationId: plan.mode === 'copy' ? plan.migrationId : '',
+        reservationId: carriesKv(plan.mode) ? plan.migrationId : '',
         mode: plan.mode,
         nextIndex,
       };

@@ -63,6 +63,7 @@ export async function createMover(fleet: Fleet): Promise<Mover> {
       expectedBytes: 0,
       expectedMs: 0,
       requestedBy: 'bench',
+      recomputeInstead: false,
       bulkCopy: false,
       shortCopy: way !== 'recompute',
     };
