@@ -1,12 +1,12 @@
 // The receiving end of KV transfers between agents: checks who sends, checks every piece, and says what is still missing
 // when the sender believes that it is done. What the blocks are for is the engine's business.
 import { refusal, SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
-import { type KvCommit, KvFrame, type KvHello, type KvPiece, type Refusal } from '../../proto/gen/messages.ts';
+import { type KvCommit, KvFrame, type KvHello, type KvPiece, type KvTail, type Refusal } from '../../proto/gen/messages.ts';
 import type { Cancel, Clock } from '../ports/clock.ts';
 import type { StageTarget } from '../ports/engines.ts';
 import type { Connection, Listener, Net } from '../ports/net.ts';
 import type { Span, Telemetry } from '../ports/telemetry.ts';
-import { commitCrc, pieceCrc } from './kv-checks.ts';
+import { commitCrc, pieceCrc, tailCrc } from './kv-checks.ts';
 
 export interface KvReceiverOptions {
   readonly net: Net;
@@ -87,6 +87,11 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
     if (session.pending) consider(session);
   }
 
+  function followed({ target }: Session, tail: KvTail): void {
+    if (tailCrc(tail) === tail.crc) target.follow?.(tail.firstIndex, tail.tokenIds);
+    else checksFailed.add(1);
+  }
+
   /** What a stage comes to. A state that cannot be read, from a sender of another version, is refused like anything else. */
   async function committed({ target }: Session, { versions, last, state }: KvCommit): Promise<Outcome> {
     try {
@@ -162,6 +167,7 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
         const have = joined.target.have();
         connection.send(KvFrame.encode({ have: { blocks: have.map(({ block }) => block), versions: have.map(({ version }) => version) } }));
       } else if (frame.piece) take(session, frame.piece);
+      else if (frame.tail) followed(session, frame.tail);
       else if (frame.commit && commitCrc(frame.commit) !== frame.commit.crc) {
         checksFailed.add(1);
         telemetry.log.warn('KV commit refused, its checksum is wrong', { stage: frame.commit.stage });

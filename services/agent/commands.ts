@@ -2,6 +2,7 @@
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { sendStage } from '../../lib/kv/kv-sender.ts';
+import { sendTail } from '../../lib/kv/kv-tail.ts';
 import type { Turns } from '../../lib/kv/turns.ts';
 import type { Body, Subscription } from '../../lib/ports/bus.ts';
 import type { EngineAdapter, KvAdapter } from '../../lib/ports/engines.ts';
@@ -35,6 +36,14 @@ export function serveCommands(options: CommandOptions): Subscription[] {
   const bytesSent = telemetry.counter('switchyard_kv_bytes_total');
   /** Stages that are being copied: the same command again waits for the same end. Bounded by the sequences here. */
   const copying = new Map<string, Promise<Plain<CopyStageReply>>>();
+
+  /** Ends what follows the stages so far, by request. Bounded by the sequences here. */
+  const tails = new Map<string, () => void>();
+
+  function endTail(requestId: string): void {
+    tails.get(requestId)?.();
+    tails.delete(requestId);
+  }
 
   function kvOrRefusal(): KvAdapter | Refusal {
     return adapter.kv ?? refusal('not_movable', `engine ${adapter.engine} cannot export KV: move by recompute`);
@@ -93,10 +102,14 @@ export function serveCommands(options: CommandOptions): Subscription[] {
     const job = { source, turns, address, reservationId, transferToken, stage, last, connections, timeoutMs, traceparent };
     const sent = await sendStage({ net, clock, ...job });
     const confirmed = 'code' in sent ? sent : source.confirmed();
+    endTail(requestId);
     if ('code' in sent || 'code' in confirmed) {
       // Not waiting for the abort to come: the client would feel it.
       if (last) kv.release(requestId, epoch, false);
       return { ...noStage, refusal: 'code' in sent ? sent : (confirmed as Refusal), elapsedMs: clock.now() - startedAtMs };
+    }
+    if (!last && source.tail) {
+      tails.set(requestId, sendTail({ net, clock, source, address, reservationId, transferToken, timeoutMs, traceparent }));
     }
     bytesSent.add(sent.bytesSent, { direction: 'out' });
     return {
@@ -111,6 +124,7 @@ export function serveCommands(options: CommandOptions): Subscription[] {
 
   function release(command: ReleaseCommand): { refusal?: Refusal } {
     const { requestId, epoch, committed } = command;
+    endTail(requestId);
     const refused = adapter.kv?.release(requestId, epoch, committed);
     if (refused) return { refusal: refused };
     if (committed) options.released(requestId, epoch);
@@ -125,5 +139,6 @@ export function serveCommands(options: CommandOptions): Subscription[] {
       adapter.kv?.dropReservation(reservationId);
       return {};
     }),
+    { stop: () => Promise.resolve([...tails.keys()].forEach(endTail)) },
   ];
 }

@@ -1,0 +1,99 @@
+// Tokens on their way from a source to a target that follows it.
+import { expect, test } from 'vitest';
+import { refusal } from '../../core/errors/switchyard-error.ts';
+import type { StageSource, StageTarget } from '../ports/engines.ts';
+import type { Connection, Net } from '../ports/net.ts';
+import { createMemoryWorld } from '../run/memory-ports.ts';
+import { receiveKv } from './kv-receiver.ts';
+import { sendTail } from './kv-tail.ts';
+
+type Send = (firstIndex: number, tokenIds: readonly number[]) => void;
+
+async function following(options: { refuse?: boolean; bend?: (frame: Uint8Array) => Uint8Array } = {}) {
+  const world = createMemoryWorld();
+  const source = world.ports('source');
+  const target = world.ports('target');
+  const got: [number, number[]][] = [];
+  const stageTarget: StageTarget = {
+    have: () => [],
+    write: () => undefined,
+    commit: () => ({ missing: [] }),
+    follow: (firstIndex, tokenIds) => void got.push([firstIndex, [...tokenIds]]),
+  };
+  const find = () => (options.refuse ? refusal('permission_denied', 'no') : { target: stageTarget, instanceId: 'i' });
+  const listener = await receiveKv({ ...target, host: '127.0.0.1', port: 0, find });
+  let say: Send | undefined;
+  let stopped = false;
+  let connected = 0;
+  const net: Net = {
+    listen: source.net.listen,
+    async connect(...args) {
+      const inner = await source.net.connect(...args);
+      connected++;
+      inner.onClose(() => connected--);
+      const { bend = (frame: Uint8Array) => frame } = options;
+      return new Proxy(inner, {
+        get(connection, name: keyof Connection) {
+          if (name === 'send') return (frame: Uint8Array) => connection.send(bend(frame));
+          const value = connection[name];
+          return typeof value === 'function' ? value.bind(connection) : value;
+        },
+      });
+    },
+  };
+  const stage = {
+    tail(send: Send) {
+      say = send;
+      return () => {
+        stopped = true;
+      };
+    },
+  } as unknown as StageSource;
+  const names = { reservationId: 'r', transferToken: 't', timeoutMs: 1_000, traceparent: '' };
+  const end = sendTail({ net, clock: world.clock, source: stage, address: listener.address, ...names });
+  const until = (condition: () => boolean) => world.clock.until(condition, 10_000);
+  return { world, until, end, got, says: () => say, stopped: () => stopped, connected: () => connected, telemetry: world.telemetryOf('target') };
+}
+
+test('tokens arrive as they are produced, until the tail ends', async () => {
+  const { until, end, got, says, stopped, connected } = await following();
+  await until(() => says() !== undefined);
+  says()!(7, [101]);
+  says()!(8, [102, 103]);
+  await until(() => got.length === 2);
+  expect(got).toEqual([
+    [7, [101]],
+    [8, [102, 103]],
+  ]);
+  end();
+  expect(stopped()).toBe(true);
+  await until(() => connected() === 0);
+  says()!(10, [104]);
+  expect(got).toHaveLength(2);
+});
+
+test('a target that does not know the reservation gets no tokens', async () => {
+  const { until, got, says, connected } = await following({ refuse: true });
+  await until(() => connected() === 1);
+  await until(() => connected() === 0);
+  expect(says()).toBeUndefined();
+  expect(got).toEqual([]);
+});
+
+test('a tail that was changed on the way is left out', async () => {
+  let flips = false;
+  const bend = (frame: Uint8Array) => (flips ? frame.map((byte, at) => (at === frame.length - 1 ? byte ^ 1 : byte)) : frame);
+  const { until, got, says, telemetry } = await following({ bend });
+  await until(() => says() !== undefined);
+  flips = true;
+  says()!(7, [101]);
+  await until(() => telemetry.value('switchyard_kv_checks_failed_total', {}) === 1);
+  expect(got).toEqual([]);
+});
+
+test('one that nobody ends, ends by itself', async () => {
+  const { world, until, says, stopped } = await following();
+  await until(() => says() !== undefined);
+  await world.clock.advance(120_000);
+  expect(stopped()).toBe(true);
+});
