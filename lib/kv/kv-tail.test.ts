@@ -25,11 +25,13 @@ async function following(options: { refuse?: boolean; bend?: (frame: Uint8Array)
   let say: Send | undefined;
   let stopped = false;
   let connected = 0;
+  let opened = 0;
   const net: Net = {
     listen: source.net.listen,
     async connect(...args) {
       const inner = await source.net.connect(...args);
       connected++;
+      opened++;
       inner.onClose(() => connected--);
       const { bend = (frame: Uint8Array) => frame } = options;
       return new Proxy(inner, {
@@ -52,7 +54,17 @@ async function following(options: { refuse?: boolean; bend?: (frame: Uint8Array)
   const names = { reservationId: 'r', transferToken: 't', timeoutMs: 1_000, traceparent: '' };
   const end = sendTail({ net, clock: world.clock, source: stage, address: listener.address, ...names });
   const until = (condition: () => boolean) => world.clock.until(condition, 10_000);
-  return { world, until, end, got, says: () => say, stopped: () => stopped, connected: () => connected, telemetry: world.telemetryOf('target') };
+  return {
+    world,
+    until,
+    end,
+    got,
+    says: () => say,
+    stopped: () => stopped,
+    connected: () => connected,
+    opened: () => opened,
+    telemetry: world.telemetryOf('target'),
+  };
 }
 
 test('tokens arrive as they are produced, until the tail ends', async () => {
@@ -73,9 +85,8 @@ test('tokens arrive as they are produced, until the tail ends', async () => {
 });
 
 test('a target that does not know the reservation gets no tokens', async () => {
-  const { until, got, says, connected } = await following({ refuse: true });
-  await until(() => connected() === 1);
-  await until(() => connected() === 0);
+  const { until, got, says, connected, opened } = await following({ refuse: true });
+  await until(() => opened() === 1 && connected() === 0);
   expect(says()).toBeUndefined();
   expect(got).toEqual([]);
 });
