@@ -5,9 +5,18 @@ import type { EngineAdapter, EngineHooks } from '../ports/engines.ts';
 import type { Ports } from '../ports/ports.ts';
 import { SimEngine } from './sim/sim-engine.ts';
 
+/** What set-up has put on this machine for engines. */
+export interface EngineFiles {
+  /** Folder whose node_modules has node-llama-cpp. */
+  readonly llamaPackage?: string | undefined;
+  /** GGUF files by what pools call them; a name that is not here is the path of a file. */
+  readonly models: Readonly<Record<string, string>>;
+}
+
 export interface EngineOptions {
   readonly pool: PoolConfig;
   readonly instanceId: string;
+  readonly files?: EngineFiles;
   readonly ports: Ports;
   readonly hooks: EngineHooks;
 }

@@ -45,6 +45,15 @@ export const agentSchema = z
       .record(z.string(), z.strictObject({ status: z.int().min(400).max(599), retryAfterMs: z.int().min(0).max(60_000).default(0) }))
       .default({})
       .describe('by instance: its simulated engine answers this status to everything, for trying out what follows'),
+    llamaPackage: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('folder whose node_modules has node-llama-cpp, for engines of kind llama; `npm start` provides one'),
+    models: z
+      .record(z.string(), z.string().min(1))
+      .default({})
+      .describe('GGUF files by what pools call them under `llama.model`; a name that is not here is taken as the path of a file'),
     stageTimeoutMs: z.int().min(100).max(600_000).default(30_000).describe('limit for one copy stage, ms'),
     fleet: fleetSchema,
   })

@@ -81,7 +81,7 @@ export function createInstances(options: InstancesOptions): Instances {
         checkEmpty();
       },
     };
-    const adapter = createEngine({ pool, instanceId, ports, hooks });
+    const adapter = createEngine({ pool, instanceId, files: config, ports, hooks });
     let isReady = !adapter.ready;
     let unfit: Refusal | undefined;
     void adapter.ready?.then((why) => {
