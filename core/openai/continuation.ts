@@ -1,7 +1,7 @@
 // Which requests cannot be continued honestly from prompt and tokens alone. An engine that restores such state itself
 // declares it as a capability, `continue:<need>` or `continue:*` for all.
 
-export type ContinuationNeed = 'choices' | 'guided' | 'penalties' | 'stop' | 'logprobs';
+export type ContinuationNeed = 'choices' | 'guided' | 'penalties' | 'stop' | 'logprobs' | 'text';
 
 const guidedFields = [
   'guided_json',

@@ -3,7 +3,7 @@
 import type { AdmitReply, Assignment, RequestInfo } from '../../proto/gen/messages.ts';
 import { isEngineFault } from '../engine/engine-health.ts';
 import { type Code, codes, isCode } from '../errors/codes.ts';
-import { unmetNeed } from '../openai/continuation.ts';
+import { cannotContinue } from './continuing.ts';
 import { fail } from './ending.ts';
 import { isAsking, nothing, type RequestState, type Step } from './request-state.ts';
 
@@ -60,7 +60,7 @@ export function wakeWhileAsking(state: RequestState, nowMs: number): Step {
 
 function assigned(state: RequestState, assignment: Assignment, capabilities: readonly string[], nowMs: number): Step {
   const { epoch, instanceId, address } = assignment;
-  const unmet = state.log.length > 0 ? unmetNeed(state.facts.continuationNeeds, capabilities) : undefined;
+  const unmet = cannotContinue(state, capabilities);
   if (unmet) {
     return fail(state, { code: 'cannot_continue', message: `instance ${instanceId} cannot continue a request with ${unmet}` });
   }
@@ -77,7 +77,7 @@ function assigned(state: RequestState, assignment: Assignment, capabilities: rea
     lastHeardMs: nowMs,
     lookAtMs: nowMs + state.limits.firstTokenMs,
   };
-  return [opening, [{ type: 'open', epoch, instanceId, address, log: state.log, reservationId: '' }]];
+  return [opening, [{ type: 'open', epoch, instanceId, address, log: state.log, carry: state.carry, reservationId: '' }]];
 }
 
 function queued(state: RequestState, queuePosition: number, nowMs: number): Step {

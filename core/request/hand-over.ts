@@ -4,7 +4,7 @@ import type { HandOverCommand, HandOverReply } from '../../proto/gen/messages.ts
 import type { Code } from '../errors/codes.ts';
 import { refusal } from '../errors/switchyard-error.ts';
 import { carriesKv } from '../migration/mode.ts';
-import { unmetNeed } from '../openai/continuation.ts';
+import { cannotContinue } from './continuing.ts';
 import { isSpeaking, nothing, type RequestState, type Step } from './request-state.ts';
 
 type Outcome = Omit<HandOverReply, 'meta'>;
@@ -35,7 +35,15 @@ export function handOver(state: RequestState, command: HandOverCommand, capabili
     remember(moved, command.migrationId, { outcome: 'committed', epoch, instanceId }),
     [
       { type: 'cancel', epoch: state.epoch, reason: 'moved' },
-      { type: 'open', epoch, instanceId, address, log: state.log, reservationId: carriesKv(command.mode) ? command.reservationId : '' },
+      {
+        type: 'open',
+        epoch,
+        instanceId,
+        address,
+        log: state.log,
+        carry: state.carry,
+        reservationId: carriesKv(command.mode) ? command.reservationId : '',
+      },
       { type: 'note', event: 'hand_over', reason: command.mode },
     ],
   ];
@@ -58,7 +66,7 @@ function whyNot(state: RequestState, command: HandOverCommand, capabilities: rea
     const behind = command.nextIndex < state.log.length;
     return behind ? { code: 'not_movable', message: `the copy has ${command.nextIndex} tokens, the client ${state.log.length}` } : undefined;
   }
-  const unmet = state.log.length > 0 ? unmetNeed(state.facts.continuationNeeds, capabilities) : undefined;
+  const unmet = cannotContinue(state, capabilities);
   return unmet ? { code: 'cannot_continue', message: `a request with ${unmet} cannot be continued from its tokens` } : undefined;
 }
 

@@ -1,13 +1,13 @@
 // The instance that spoke for a request has failed: ask for another one and continue from the token log, if that is
 // honest and has not happened too often.
-import { unmetNeed } from '../openai/continuation.ts';
 import { ask } from './asking.ts';
+import { cannotContinue } from './continuing.ts';
 import { fail, stopWork } from './ending.ts';
 import { nothing, type RequestState, type Step } from './request-state.ts';
 
 /** `why` is one word for metrics and traces. */
 export function recover(state: RequestState, why: string, nowMs: number): Step {
-  const unmet = state.log.length > 0 ? unmetNeed(state.facts.continuationNeeds, state.capabilities) : undefined;
+  const unmet = cannotContinue(state, state.capabilities);
   if (unmet) {
     const message = `instance ${state.instanceId} failed (${why}), and a request with ${unmet} cannot be continued elsewhere from its tokens`;
     return fail(state, { code: 'cannot_continue', message });

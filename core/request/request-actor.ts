@@ -55,8 +55,8 @@ export function requestWakeAt(state: RequestState): number | undefined {
 /** @throws Error naming the broken invariant */
 export function assertRequestValid(state: RequestState): void {
   const { log, limits, phase } = state;
-  assert(log.length <= state.facts.info.maxOutputTokens, 'the token log is within the request');
-  assert(log.ids.length >= log.length, 'the token log has its tokens');
+  assert(!log.exact || log.length <= state.facts.info.maxOutputTokens, 'the token log is within the request');
+  assert(!log.exact || log.ids.length >= log.length, 'the token log has its tokens');
   assert(state.failovers <= limits.maxFailovers, 'fail-overs are bounded');
   assert(state.handOvers.length <= limits.maxHandOvers, 'remembered hand-overs are bounded');
   assert(!isSpeaking(phase) || (state.epoch > 0 && state.instanceId !== ''), 'who speaks has an epoch and a name');

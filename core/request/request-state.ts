@@ -2,6 +2,7 @@
 // request; request-actor.ts has its step.
 import type {
   AdmitReply,
+  Carry,
   HandOverCommand,
   HandOverReply,
   RequestDone,
@@ -66,6 +67,8 @@ export interface RequestState {
   /** Declared by the instance that speaks. */
   readonly capabilities: readonly string[];
   readonly log: TokenLog;
+  /** What the engines that spoke have left for whoever continues. */
+  readonly carry: Carry | undefined;
   /** Number of the newest question to admission; answers to older ones do not count. */
   readonly ask: number;
   readonly askedAtMs: number;
@@ -121,6 +124,7 @@ export type RequestEffect =
       readonly instanceId: string;
       readonly address: string;
       readonly log: TokenLog;
+      readonly carry: Carry | undefined;
       /** Not empty: take over what was copied there. */
       readonly reservationId: string;
     }
@@ -149,6 +153,7 @@ export function newRequest(facts: RequestFacts, limits: RequestLimits): RequestS
     address: '',
     capabilities: [],
     log: emptyTokenLog(),
+    carry: undefined,
     ask: 0,
     askedAtMs: 0,
     askAtMs: undefined,

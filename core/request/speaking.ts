@@ -5,8 +5,8 @@ import { asideRetryMs, isEngineFault } from '../engine/engine-health.ts';
 import { type Code, isCode } from '../errors/codes.ts';
 import { end, fail } from './ending.ts';
 import { recover } from './recovery.ts';
-import { isSpeaking, type RequestEffect, type RequestState, type Step } from './request-state.ts';
-import { appendTokens } from './token-log.ts';
+import { isSpeaking, nothing, type RequestEffect, type RequestState, type Step } from './request-state.ts';
+import { appendPieces, appendTokens } from './token-log.ts';
 
 const staleEpoch: readonly RequestEffect[] = [{ type: 'dropped', reason: 'stale_epoch' }];
 /** How often one request is tried again that engines turn away: three of them have said no then, or two and one twice. */
@@ -18,13 +18,14 @@ export function spoken(state: RequestState, event: StreamEvent, nowMs: number, n
   if (event.error) return engineFailed(state, event.error, nowMs, noRetry);
 
   const have = state.log.length;
-  const count = event.tokenIds.length;
+  const count = countOf(event);
   if (event.finishReason === '') {
     if (count === 0) return leadIn(state, event, nowMs);
     if (event.index + count <= have) return [{ ...state, lastHeardMs: nowMs }, repeated];
   }
   if (event.index !== have) return recover(state, 'gap', nowMs);
-  if (have + count > state.facts.info.maxOutputTokens) {
+  // Pieces of text are not tokens: a server may cut its text finer than that.
+  if (!event.pieces && state.log.exact && have + count > state.facts.info.maxOutputTokens) {
     return fail(state, { code: 'engine_error', message: `instance ${state.instanceId} produced more tokens than were asked for` });
   }
   if (event.finishReason !== '' && !state.facts.streams && event.finalBody.length === 0) {
@@ -42,7 +43,7 @@ function tokens(state: RequestState, event: StreamEvent, nowMs: number): Step {
 }
 
 function finished(state: RequestState, event: StreamEvent, nowMs: number): Step {
-  const next: RequestState = { ...(event.tokenIds.length > 0 ? heard(state, event, nowMs) : state), usage: event.usage ?? undefined };
+  const next: RequestState = { ...(countOf(event) > 0 ? heard(state, event, nowMs) : state), usage: event.usage ?? undefined };
   const effects: RequestEffect[] = [];
   if (state.firstTokenMs === 0 && next.firstTokenMs !== 0) effects.push({ type: 'note', event: 'first_token', reason: '' });
   effects.push({ type: 'complete', data: event.data, finalBody: event.finalBody });
@@ -50,8 +51,12 @@ function finished(state: RequestState, event: StreamEvent, nowMs: number): Step 
   return end(next, ending, effects, 'nobody');
 }
 
-/** Bytes before the first token, a role for instance: they go out once, whichever instance sends them. */
+/**
+ * Bytes before the first token, a role for instance: they go out once, whichever instance sends them. Without any it is a sign
+ * of life.
+ */
 function leadIn(state: RequestState, event: StreamEvent, nowMs: number): Step {
+  if (event.data.length === 0) return [{ ...state, lastHeardMs: nowMs }, nothing];
   const first = !state.spoke && state.log.length === 0 && isForClient(state, event);
   return first
     ? [{ ...state, spoke: true, lastHeardMs: nowMs }, [{ type: 'forward', data: event.data }]]
@@ -63,12 +68,19 @@ function isForClient(state: RequestState, event: StreamEvent): boolean {
   return event.data.length > 0 && state.facts.streams;
 }
 
+/** Tokens, or the pieces that stand for them. */
+function countOf(event: StreamEvent): number {
+  return event.pieces?.count ?? event.tokenIds.length;
+}
+
 function heard(state: RequestState, event: StreamEvent, nowMs: number): RequestState {
   const streaming = state.phase === 'streaming';
+  const { log } = state;
   return {
     ...state,
     phase: 'streaming',
-    log: appendTokens(state.log, event.tokenIds, event.text),
+    log: event.pieces ? appendPieces(log, event.pieces.count, event.text) : appendTokens(log, event.tokenIds, event.text),
+    carry: event.carry ?? state.carry,
     spoke: true,
     lastHeardMs: nowMs,
     lookAtMs: streaming ? state.lookAtMs : Math.min(state.lookAtMs, nowMs + state.limits.stallMs),

@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
-import type { Http, HttpHandler, HttpRequest, HttpResponse } from '../ports/http.ts';
+import type { Http, HttpCall, HttpHandler, HttpRequest, HttpResponse, RunningCall } from '../ports/http.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { failureBody } from './failure.ts';
 
@@ -53,7 +53,9 @@ export function createMemoryHttp(options: MemoryHttpOptions = {}): MemoryHttp {
   const servers = new Map<string, { handler: HttpHandler; running: Set<Exchange> }>();
   let nextPort = 50_000;
 
-  return {
+  const memory: MemoryHttp = {
+    call: (call) => callMemory(memory, call),
+
     async serve({ host, port }, handler) {
       const address = `http://${host}:${port === 0 ? nextPort++ : port}`;
       if (servers.has(address)) throw new SwitchyardError('port_taken', `${address} is in use`);
@@ -94,6 +96,47 @@ export function createMemoryHttp(options: MemoryHttpOptions = {}): MemoryHttp {
         }
       });
       return exchange.reply;
+    },
+  };
+  return memory;
+}
+
+/** `call` in terms of `fetch`. */
+function callMemory(memory: MemoryHttp, call: HttpCall): RunningCall {
+  const aborting = new AbortController();
+  let paused: PromiseWithResolvers<void> | undefined;
+
+  async function run(): Promise<void> {
+    const { method, headers, body } = call;
+    const reply = await memory.fetch(call.url, { method, headers, signal: aborting.signal, ...(body && { body }) });
+    if (aborting.signal.aborted) return;
+    call.onHead(reply.status, reply.headers);
+    for await (const bytes of reply.chunks()) {
+      await paused?.promise;
+      if (aborting.signal.aborted) return;
+      call.onData(bytes);
+    }
+    if (aborting.signal.aborted) return;
+    if (reply.complete) call.onEnd();
+    else call.onFailed(new SwitchyardError('unreachable', `${call.url}: the connection broke before the answer was whole`));
+  }
+
+  run().catch((thrown: unknown) => {
+    if (aborting.signal.aborted) return;
+    if (!(thrown instanceof SwitchyardError)) throw thrown;
+    call.onFailed(new SwitchyardError('unreachable', `${call.url}: ${thrown.message}`, { cause: thrown }));
+  });
+  return {
+    pause() {
+      paused ??= Promise.withResolvers();
+    },
+    resume() {
+      paused?.resolve();
+      paused = undefined;
+    },
+    abort() {
+      aborting.abort();
+      paused?.resolve();
     },
   };
 }

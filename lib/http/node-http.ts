@@ -1,4 +1,4 @@
-// HTTP servers on node:http. No fetch, no Request or Response objects, no stream pipelines: they cost more than the
+// HTTP servers on node:http; calls to servers elsewhere are in node-client.ts. No fetch, no Request or Response objects, no stream pipelines: they cost more than the
 // request itself (66-145 us against 25).
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
@@ -12,6 +12,7 @@ import type { Http, HttpHandler } from '../ports/http.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import { failureBody } from './failure.ts';
 import { answerBare, type Malformed, malformedBody, malformedBy, noHost, noTunnel, unmetExpectation } from './malformed.ts';
+import { createNodeClient } from './node-client.ts';
 import { NodeRequest } from './node-request.ts';
 import { NodeResponse } from './node-response.ts';
 
@@ -82,6 +83,8 @@ export function createNodeHttp(options: NodeHttpOptions): Http {
   }
 
   return {
+    call: createNodeClient(),
+
     async serve({ host, port, tls, routeOf = () => '' }, handler) {
       let draining = false;
       const serving: Serving = { handler, routeOf, draining: () => draining };

@@ -1,4 +1,6 @@
-// HTTP servers (gateway, operator API) as a port, so that the same service code runs without sockets.
+// HTTP as a port, so that the same service code runs without sockets: servers (gateway, operator API), and calls to servers
+// that are not ours (engines).
+import type { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 
 export interface HttpRequest {
   readonly method: string;
@@ -52,7 +54,34 @@ export interface HttpListening {
   readonly routeOf?: (path: string) => string;
 }
 
+/** A request to a server elsewhere, and who hears of its answer. */
+export interface HttpCall {
+  readonly method: 'GET' | 'POST';
+  /** http or https, with the path. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | undefined;
+  /** Once. Names are in lower case. */
+  readonly onHead: (status: number, headers: Readonly<Record<string, string | undefined>>) => void;
+  /** The body as it comes. The bytes are the listener's to keep. */
+  readonly onData: (bytes: Uint8Array) => void;
+  /** The body is whole. The last word, or `onFailed` is. */
+  readonly onEnd: () => void;
+  /** `unreachable`: no connection, or it broke before the body was whole. There is no limit of time: whoever calls sets one. */
+  readonly onFailed: (why: SwitchyardError) => void;
+}
+
+export interface RunningCall {
+  /** Nothing more is read until `resume`: what the server sends waits in its buffers. A little may still come. */
+  pause(): void;
+  resume(): void;
+  /** The connection is destroyed, and nothing is told any more. */
+  abort(): void;
+}
+
 export interface Http {
+  /** Never throws, and tells nothing before it has returned. */
+  call(call: HttpCall): RunningCall;
   /** @throws SwitchyardError `port_taken` | `invalid_config` (a file of `tls` cannot be read) */
   serve(options: HttpListening, handler: HttpHandler): Promise<HttpServer>;
 }

@@ -154,6 +154,17 @@ export interface CandidateInput {
 }
 export const CandidateInput: Codec<CandidateInput> = codec('CandidateInput', wire.write_switchyard_routing_v1_CandidateInput, wire.read_switchyard_routing_v1_CandidateInput);
 
+/** switchyard.engine.v1.Carry */
+export interface Carry {
+  answerId: string;
+  createdS: number;
+  model: string;
+  promptTokens: number;
+  promptCrc: number;
+  phase: 'answer' | 'reasoning' | 'tools';
+}
+export const Carry: Codec<Carry> = codec('Carry', wire.write_switchyard_engine_v1_Carry, wire.read_switchyard_engine_v1_Carry);
+
 /** switchyard.engine.v1.CopyStageCommand */
 export interface CopyStageCommand {
   meta?: Meta | null;
@@ -632,8 +643,15 @@ export interface OpenStream {
   serviceTier: string;
   keyId: string;
   sloClass: 'interactive' | 'standard' | 'batch';
+  carry?: Carry | null;
 }
 export const OpenStream: Codec<OpenStream> = codec('OpenStream', wire.write_switchyard_engine_v1_OpenStream, wire.read_switchyard_engine_v1_OpenStream);
+
+/** switchyard.engine.v1.Pieces */
+export interface Pieces {
+  count: number;
+}
+export const Pieces: Codec<Pieces> = codec('Pieces', wire.write_switchyard_engine_v1_Pieces, wire.read_switchyard_engine_v1_Pieces);
 
 /** switchyard.routing.v1.PoolFacts */
 export interface PoolFacts {
@@ -1109,6 +1127,8 @@ export interface StreamEvent {
   usage?: Usage | null;
   finalBody: Uint8Array;
   error?: Refusal | null;
+  pieces?: Pieces | null;
+  carry?: Carry | null;
 }
 export const StreamEvent: Codec<StreamEvent> = codec('StreamEvent', wire.write_switchyard_engine_v1_StreamEvent, wire.read_switchyard_engine_v1_StreamEvent);
 

@@ -570,6 +570,46 @@ export function read_switchyard_routing_v1_CandidateInput(reader, target) {
   return message;
 }
 
+export function write_switchyard_engine_v1_Carry(writer, message) {
+  if (message.answerId != null && message.answerId !== '') writer.uint32(10).string(message.answerId);
+  if (message.createdS != null && message.createdS !== 0) writer.uint32(17).double(message.createdS);
+  if (message.model != null && message.model !== '') writer.uint32(26).string(message.model);
+  if (message.promptTokens != null && message.promptTokens !== 0) writer.uint32(32).uint32(message.promptTokens);
+  if (message.promptCrc != null && message.promptCrc !== 0) writer.uint32(45).fixed32(message.promptCrc);
+  if (message.phase != null && message.phase !== '') writer.uint32(50).string(message.phase);
+  return writer;
+}
+
+export function read_switchyard_engine_v1_Carry(reader, target) {
+  const message = target ?? { answerId: '', createdS: 0, model: '', promptTokens: 0, promptCrc: 0, phase: '' };
+  while (reader.pos < reader.len) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        message.answerId = reader.stringVerify();
+        break;
+      case 17:
+        message.createdS = reader.double();
+        break;
+      case 26:
+        message.model = reader.stringVerify();
+        break;
+      case 32:
+        message.promptTokens = reader.uint32();
+        break;
+      case 45:
+        message.promptCrc = reader.fixed32();
+        break;
+      case 50:
+        message.phase = reader.stringVerify();
+        break;
+      default:
+        reader.skipType(tag & 7, 0, tag >>> 3);
+    }
+  }
+  return message;
+}
+
 export function write_switchyard_engine_v1_CopyStageCommand(writer, message) {
   if (message.meta != null) write_switchyard_common_v1_Meta(writer.uint32(10).fork(), message.meta).ldelim();
   if (message.instanceId != null && message.instanceId !== '') writer.uint32(18).string(message.instanceId);
@@ -2272,11 +2312,12 @@ export function write_switchyard_engine_v1_OpenStream(writer, message) {
   if (message.serviceTier != null && message.serviceTier !== '') writer.uint32(162).string(message.serviceTier);
   if (message.keyId != null && message.keyId !== '') writer.uint32(170).string(message.keyId);
   if (message.sloClass != null && message.sloClass !== '') writer.uint32(178).string(message.sloClass);
+  if (message.carry != null) write_switchyard_engine_v1_Carry(writer.uint32(186).fork(), message.carry).ldelim();
   return writer;
 }
 
 export function read_switchyard_engine_v1_OpenStream(reader, target) {
-  const message = target ?? { stream: 0, requestId: '', instanceId: '', epoch: 0, endpoint: '', body: noBytes, clientStreams: false, resumeTokenIds: [], resumeText: '', reservationId: '', priority: 0, arrivalMs: 0, createdS: 0, includeUsage: false, gatewayId: '', traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '', keyId: '', sloClass: '' };
+  const message = target ?? { stream: 0, requestId: '', instanceId: '', epoch: 0, endpoint: '', body: noBytes, clientStreams: false, resumeTokenIds: [], resumeText: '', reservationId: '', priority: 0, arrivalMs: 0, createdS: 0, includeUsage: false, gatewayId: '', traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '', keyId: '', sloClass: '', carry: null };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -2348,6 +2389,29 @@ export function read_switchyard_engine_v1_OpenStream(reader, target) {
         break;
       case 178:
         message.sloClass = reader.stringVerify();
+        break;
+      case 186:
+        message.carry = nested(reader, read_switchyard_engine_v1_Carry, message.carry);
+        break;
+      default:
+        reader.skipType(tag & 7, 0, tag >>> 3);
+    }
+  }
+  return message;
+}
+
+export function write_switchyard_engine_v1_Pieces(writer, message) {
+  if (message.count != null && message.count !== 0) writer.uint32(8).uint32(message.count);
+  return writer;
+}
+
+export function read_switchyard_engine_v1_Pieces(reader, target) {
+  const message = target ?? { count: 0 };
+  while (reader.pos < reader.len) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        message.count = reader.uint32();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -4084,11 +4148,13 @@ export function write_switchyard_engine_v1_StreamEvent(writer, message) {
   if (message.usage != null) write_switchyard_engine_v1_Usage(writer.uint32(66).fork(), message.usage).ldelim();
   if (message.finalBody != null && message.finalBody.length > 0) writer.uint32(74).bytes(message.finalBody);
   if (message.error != null) write_switchyard_common_v1_Refusal(writer.uint32(82).fork(), message.error).ldelim();
+  if (message.pieces != null) write_switchyard_engine_v1_Pieces(writer.uint32(90).fork(), message.pieces).ldelim();
+  if (message.carry != null) write_switchyard_engine_v1_Carry(writer.uint32(98).fork(), message.carry).ldelim();
   return writer;
 }
 
 export function read_switchyard_engine_v1_StreamEvent(reader, target) {
-  const message = target ?? { stream: 0, epoch: 0, index: 0, tokenIds: [], text: '', data: noBytes, finishReason: '', usage: null, finalBody: noBytes, error: null };
+  const message = target ?? { stream: 0, epoch: 0, index: 0, tokenIds: [], text: '', data: noBytes, finishReason: '', usage: null, finalBody: noBytes, error: null, pieces: null, carry: null };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -4124,6 +4190,12 @@ export function read_switchyard_engine_v1_StreamEvent(reader, target) {
         break;
       case 82:
         message.error = nested(reader, read_switchyard_common_v1_Refusal, message.error);
+        break;
+      case 90:
+        message.pieces = nested(reader, read_switchyard_engine_v1_Pieces, message.pieces);
+        break;
+      case 98:
+        message.carry = nested(reader, read_switchyard_engine_v1_Carry, message.carry);
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

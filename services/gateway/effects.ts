@@ -150,6 +150,7 @@ function open(effect: Effect<'open'>, exchange: Exchange, context: EffectContext
     clientStreams: facts.streams,
     resumeTokenIds: takesOver ? [] : tokenIds(effect.log),
     resumeText: takesOver ? '' : effect.log.text,
+    carry: effect.carry ?? null,
     reservationId: effect.reservationId,
     priority: info.priority,
     arrivalMs: info.arrivalMs,

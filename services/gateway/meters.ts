@@ -1,5 +1,7 @@
 // What the gateway counts and measures.
+
 import type { RequestState } from '../../core/request/request-state.ts';
+import { outputTokens as outputTokensOf } from '../../core/request/token-log.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import type { Exchange } from './exchange.ts';
 import { operationNames } from './exchange.ts';
@@ -40,7 +42,7 @@ export function createMeters(telemetry: Telemetry): Meters {
       const { outcome, code } = state.ending!;
       const operation = { gen_ai_operation_name: operationNames[exchange.endpoint], gen_ai_request_model: model };
       const prompt = state.usage?.promptTokens ?? exchange.facts.info.promptTokens;
-      const output = state.log.length;
+      const output = outputTokensOf(state.log, state.usage);
       requests.add(1, { model, pool, outcome, code });
       if (outcome === 'aborted') clientsLeft.add(1, { state: output > 0 ? 'streaming' : state.epoch > 0 ? 'opening' : 'queued' });
       if (exchange.openedAtMs > 0) overhead.observe((exchange.openedAtMs - arrivalMs) / 1000, { pool });

@@ -4,6 +4,7 @@ import { refusal } from '../../core/errors/switchyard-error.ts';
 import { handOverReply } from '../../core/request/hand-over.ts';
 import { newRequest, type RequestEffect, type RequestMessage, type RequestState } from '../../core/request/request-state.ts';
 import { earned, mayRetry, newBudget, spent } from '../../core/request/retry-budget.ts';
+import { outputTokens } from '../../core/request/token-log.ts';
 import { type ActorHost, hostActors } from '../../lib/actor/host.ts';
 import type { Body } from '../../lib/ports/bus.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -138,7 +139,10 @@ export function createRequests(options: RequestsOptions): Requests {
       const { requestId } = exchange;
       exchanges.delete(requestId);
       host.stop(requestId);
-      remember(requestId, { row: row(exchange, state, identity.id), state: { ...state, log: { ids: [], text: '', length: state.log.length } } });
+      remember(requestId, {
+        row: row(exchange, state, identity.id),
+        state: { ...state, log: { ids: [], text: '', length: state.log.length, exact: false } },
+      });
       recorder.record(requestEnd(exchange, state, endMs, identity.id));
       meters.ended(exchange, state, endMs);
       endSpan(exchange, state);
@@ -186,7 +190,7 @@ function requestEnd(exchange: Exchange, state: RequestState, endMs: number, gate
     code: state.ending!.code,
     promptTokens: state.usage?.promptTokens ?? (state.log.length > 0 ? promptTokens : 0),
     cachedTokens: state.usage?.cachedTokens ?? 0,
-    outputTokens: state.log.length,
+    outputTokens: outputTokens(state.log, state.usage),
     arrivalMs,
     firstTokenMs: state.firstTokenMs,
     endMs,
@@ -212,7 +216,7 @@ function endSpan(exchange: Exchange, state: RequestState): void {
     'gen_ai.response.finish_reasons': finishReason || undefined,
     'gen_ai.response.model': facts.info.model,
     'gen_ai.usage.input_tokens': state.usage?.promptTokens ?? facts.info.promptTokens,
-    'gen_ai.usage.output_tokens': state.log.length,
+    'gen_ai.usage.output_tokens': outputTokens(state.log, state.usage),
     'gen_ai.usage.cache_read.input_tokens': state.usage?.cachedTokens,
   });
   if (outcome === 'failed' || outcome === 'refused') span.fail(code || 'internal', message);

@@ -2,11 +2,11 @@
 import { once } from 'node:events';
 import { request as nodeRequest } from 'node:http';
 import { connect } from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { systemClock } from '../../lib/clock/system-clock.ts';
 import { createMemoryHttp } from '../../lib/http/memory-http.ts';
 import { createNodeHttp } from '../../lib/http/node-http.ts';
-import type { Http, HttpHandler, HttpResponse, HttpServer } from '../../lib/ports/http.ts';
+import type { Http, HttpCall, HttpHandler, HttpResponse, HttpServer, RunningCall } from '../../lib/ports/http.ts';
 import { createMemoryTelemetry, type MemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
 
 interface Reply {
@@ -91,6 +91,28 @@ async function callNode(url: string, call: Call = {}): Promise<Reply> {
 
 const bytes = (size: number) => new Uint8Array(size).fill(120);
 
+/** A call of this side, with what it hears. */
+class Heard {
+  status = 0;
+  headers: Readonly<Record<string, string | undefined>> = {};
+  body = '';
+  readonly end = Promise.withResolvers<string>();
+  readonly running: RunningCall;
+
+  constructor(http: Http, url: string, call: Partial<HttpCall> = {}) {
+    this.running = http.call({
+      ...{ method: 'GET', url, headers: {} },
+      onHead: (status, headers) => Object.assign(this, { status, headers }),
+      onData: (bytes) => {
+        this.body += Buffer.from(bytes).toString();
+      },
+      onEnd: () => this.end.resolve('whole'),
+      onFailed: (why) => this.end.resolve(why.code),
+      ...call,
+    });
+  }
+}
+
 describe.each(subjects)('http: %s', (_name, make) => {
   const servers: HttpServer[] = [];
   afterEach(async () => {
@@ -103,6 +125,72 @@ describe.each(subjects)('http: %s', (_name, make) => {
     servers.push(server);
     return { ...subject, address: server.address, server };
   }
+
+  describe('a call', () => {
+    test('brings method, path, headers and body, and tells status, headers and body of the answer', async () => {
+      const { http, address } = await serve(async (request, response) => {
+        const body = Buffer.from(await request.body(1000)).toString();
+        response.head(404, { 'X-Kind': 'echo' });
+        response.write(`${request.method} ${request.path}?${request.query} `);
+        response.end(`${request.headers['x-key']} ${body}`);
+      });
+      const heard = new Heard(http, `${address}/a/b?c=1`, { method: 'POST', headers: { 'x-key': 'k' }, body: Buffer.from('{}') });
+      expect(await heard.end.promise).toBe('whole');
+      expect([heard.status, heard.headers['x-kind'], heard.body]).toEqual([404, 'echo', 'POST /a/b?c=1 k {}']);
+    });
+
+    test('to nobody fails', async () => {
+      const { http, address, server } = await serve(() => {});
+      await server.close(0);
+      expect(await new Heard(http, `${address}/`).end.promise).toBe('unreachable');
+    });
+
+    test('whose answer is cut fails', async () => {
+      const { http, address, server } = await serve((_request, response) => {
+        response.head(200, {});
+        response.write('half');
+      });
+      const heard = new Heard(http, `${address}/`);
+      await vi.waitUntil(() => heard.body === 'half');
+      await server.close(0);
+      expect(await heard.end.promise).toBe('unreachable');
+    });
+
+    test('that is aborted is noticed by the server, and hears nothing more', async () => {
+      const left = Promise.withResolvers<void>();
+      const { http, address } = await serve((_request, response) => {
+        response.onClientLeft(() => left.resolve());
+        response.head(200, {});
+        response.write('half');
+      });
+      const heard = new Heard(http, `${address}/`);
+      const told: string[] = [];
+      void heard.end.promise.then((how) => told.push(how));
+      await vi.waitUntil(() => heard.body === 'half');
+      heard.running.abort();
+      await left.promise;
+      expect(told).toEqual([]);
+    });
+
+    test('that is paused leaves the body with the server until it is resumed', async () => {
+      let response: HttpResponse | undefined;
+      const { http, address } = await serve((_request, given) => {
+        response = given;
+        given.head(200, {});
+        given.write('a');
+      });
+      const heard = new Heard(http, `${address}/`);
+      await vi.waitUntil(() => heard.body === 'a');
+      heard.running.pause();
+      let sent = 0;
+      for (let took = true; took && sent < 64_000_000; sent += 1_000_000) took = response!.write(bytes(1_000_000));
+      expect(heard.body.length).toBeLessThan(sent);
+      response!.end();
+      heard.running.resume();
+      expect(await heard.end.promise).toBe('whole');
+      expect(heard.body).toHaveLength(sent + 1);
+    });
+  });
 
   test('a handler sees method, path, query, headers and the bytes of the body', async () => {
     const { call, address } = await serve(async (request, response) => {

@@ -67,6 +67,7 @@ const bans: readonly Ban[] = [
       'lib/net/node-net.ts',
       'lib/net/tcp.ts',
       'lib/net/websocket.ts',
+      'lib/http/node-client.ts',
       'lib/http/node-http.ts',
       'lib/http/node-request.ts',
       'lib/http/node-response.ts',

@@ -60,7 +60,8 @@ describe('migrateRequest', () => {
     [{}, 'last', ['reserveBlocks', 'preCopy', 'cutOver', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
     [{ shortCopy: true }, 'ahead', ['reserveBlocks', 'preCopyShort', 'askOutcome', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
   ] as const)('does so when moving the KV fails and the target computes it again: %o %s', (changes, copyFails, steps) =>
-    survives(migration({ ...changes, recomputeInstead: true }, { copyFails }), steps));
+    survives(migration({ ...changes, recomputeInstead: true }, { copyFails }), steps),
+  );
 
   it('recomputes only when the plan says so', async () => {
     const { result } = await runWithFaults(migration({}, { copyFails: 'last' }), []);
