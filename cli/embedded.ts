@@ -4,16 +4,18 @@ import { relative } from 'node:path';
 import { credentialsFolder, prepareCredentials, rootKeyToShow } from '../infra/setup/credentials.ts';
 import { guideText } from '../infra/setup/guide.ts';
 import { isFree, PortTakenError } from '../infra/setup/listening-port.ts';
-import { loadFleet } from '../infra/setup/load-fleet.ts';
+import { prepareEngines } from '../infra/setup/prepare-engines.ts';
 import { openProcessLog } from '../infra/setup/process-log.ts';
 import type { Progress } from '../infra/setup/progress.ts';
 import { defaultStateFolder, type RunFile, removeRunFile, writeRunFile } from '../infra/setup/run-file.ts';
 import { logPathOf, type StartSettings } from '../infra/setup/settings.ts';
 import type { Started } from '../infra/setup/start-local.ts';
+import { standingOf } from '../infra/setup/start-services.ts';
 import { systemClock } from '../lib/clock/system-clock.ts';
 import { askFleet } from '../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../lib/ports/bus.ts';
 import { sleep } from '../lib/ports/clock.ts';
+import type { FleetView } from '../proto/gen/messages.ts';
 import { admission } from '../services/admission/service.ts';
 import { agent } from '../services/agent/service.ts';
 import { autoscaler } from '../services/autoscaler/service.ts';
@@ -36,11 +38,12 @@ export function startEmbedded(settings: StartSettings, progress: Progress): Star
 
   async function start(): Promise<string> {
     await requirePorts(settings);
+    const { fleet, configFolder, agentEnv } = await prepareEngines(settings, progress, { onlyFound: true });
     const step = progress.step('services', 'starting in this process');
-    const fleet = loadFleet(settings.configFolder);
     const instances = fleet.pools.flatMap((pool) => Array.from({ length: pool.instances }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
     const prepared = prepareCredentials(credentialsFolder(settings), { nats: false, redis: false, readOnlyKeys: true });
-    const world = createEmbeddedWorld(settings, log.write, {
+    const world = createEmbeddedWorld({ ...settings, configFolder }, log.write, {
+      ...agentEnv,
       ...prepared.credentials('console').settings,
       SWITCHYARD_AGENT_INSTANCES: instances.join(','),
       SWITCHYARD_LAUNCHER: 'true',
@@ -56,8 +59,8 @@ export function startEmbedded(settings: StartSettings, progress: Progress): Star
       world.host(gateway),
       world.host(operatorConsole),
     ]);
-    await waitUntilReady(world.bus, hosted, instances.length);
-    step.done(`${hosted.length} in this process, ${instances.length} instances healthy`);
+    const healthy = await waitUntilReady(world.bus, hosted, instances);
+    step.done(`${hosted.length} in this process, ${healthy} of ${instances.length} instances healthy`);
     progress.say(`  ${notKept}`);
     const run = runFile(settings);
     writeRunFile(settings.stateFolder, run);
@@ -90,27 +93,27 @@ async function requirePorts(settings: StartSettings): Promise<void> {
   }
 }
 
-/** @throws Error that says who is not ready, and why */
-async function waitUntilReady(bus: Bus, hosted: readonly Hosted[], instances: number): Promise<void> {
+/** @returns how many instances take requests. @throws Error that says who is not ready, and why */
+async function waitUntilReady(bus: Bus, hosted: readonly Hosted[], instances: readonly string[]): Promise<number> {
   const untilMs = systemClock.now() + readyTimeoutMs;
+  const ids = instances.map((name) => ({ id: name.split('/')[1] as string }));
   for (;;) {
-    const waiting = hosted.flatMap((one) => {
+    const services = hosted.flatMap((one) => {
       const ready = one.ready();
       return ready === true ? [] : [`${one.id} (${ready})`];
     });
-    const healthy = waiting.length > 0 ? 0 : await healthyInstances(bus);
-    if (waiting.length === 0 && healthy === instances) return;
-    if (systemClock.now() > untilMs) throw new Error(`Not ready: ${waiting.join(', ') || `${healthy} of ${instances} instances are healthy`}`);
+    const { waiting, unusable } = services.length > 0 ? { waiting: services, unusable: [] } : standingOf(await instancesNow(bus), ids);
+    if (waiting.length === 0) return instances.length - unusable.length;
+    if (systemClock.now() > untilMs) throw new Error(`Not ready: ${waiting.join(', ')}`);
     await sleep(systemClock, lookEveryMs);
   }
 }
 
-async function healthyInstances(bus: Bus): Promise<number> {
+async function instancesNow(bus: Bus): Promise<FleetView['instances']> {
   try {
-    const view = await askFleet(bus, { timeoutMs: askTimeoutMs, withoutSequences: true });
-    return view.instances.filter((one) => one.health === 'healthy').length;
+    return (await askFleet(bus, { timeoutMs: askTimeoutMs, withoutSequences: true })).instances;
   } catch {
-    return 0;
+    return [];
   }
 }
 

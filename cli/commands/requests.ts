@@ -1,6 +1,7 @@
 // requests, explain, migrate, migrations: single requests.
 import type { Command } from 'commander';
 import colors from 'picocolors';
+import { isSpeaking, type Phase } from '../../core/request/request-state.ts';
 import type { Explanation, MigrationsReport, MoveAnswer, RequestRow } from '../../lib/operator/types.ts';
 import type { DecisionCandidate, DecisionRecord } from '../../proto/gen/messages.ts';
 import { duration, printTable, say } from '../output.ts';
@@ -79,6 +80,14 @@ function showMigrations(report: MigrationsReport): void {
   say(`${report.committed} committed, ${report.aborted} aborted, ${report.heldBack} held back`);
 }
 
+/** @throws Error when none runs, or several do */
+export function onlyRunning(rows: readonly RequestRow[]): string {
+  const [only, ...others] = rows.filter(({ state }) => isSpeaking(state as Phase));
+  if (only === undefined) throw new Error('No request is running now.');
+  if (others.length > 0) throw new Error(`${others.length + 1} requests are running: name one of them (switchyard requests).`);
+  return only.id;
+}
+
 export function addRequestCommands(program: Command, contextOf: ContextOf): void {
   program
     .command('requests')
@@ -100,14 +109,16 @@ export function addRequestCommands(program: Command, contextOf: ContextOf): void
 
   program
     .command('migrate')
-    .argument('<request>', aboutRequest)
+    .alias('move')
+    .argument('[request]', `${aboutRequest}; without it, the only one that runs`)
     .description('move a running request to another instance while it generates')
     .option('--to <instance>', 'where to; without it the coordinator chooses')
     .option('--wait', 'wait for the end and say how it went')
-    .addHelpText('after', examples('migrate req-88gsul5697wktmo77gmr --wait', 'migrate req-88gsul5697wktmo77gmr --to chat-2'))
-    .action(async (request: string, options: { to?: string; wait?: boolean }) => {
+    .addHelpText('after', examples('move --wait', 'move req-88gsul5697wktmo77gmr --wait', 'move req-88gsul5697wktmo77gmr --to chat-2'))
+    .action(async (given: string | undefined, options: { to?: string; wait?: boolean }) => {
       const context = contextOf();
-      const answer = await context.client.post<MoveAnswer>('/migrate', { request: requestId(request), to: options.to });
+      const request = given === undefined ? onlyRunning(await context.client.get<RequestRow[]>('/requests?all=false')) : requestId(given);
+      const answer = await context.client.post<MoveAnswer>('/migrate', { request, to: options.to });
       const what = `${answer.plan.requestId}: ${answer.plan.sourceInstanceId} -> ${answer.plan.targetInstanceId}`;
       if (options.wait) await waitForWorkflow(context, { workflowId: answer.workflowId, approvalId: '' }, what);
       else

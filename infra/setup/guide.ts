@@ -17,12 +17,14 @@ export interface GuideInput {
 }
 
 const nameWidth = 18;
+const question = 'Why is the sky blue? Explain it step by step, with examples.';
 
 export function guideText(input: GuideInput): string {
   const { run, fleet, instances } = input;
   const pool = fleet.pools[0] as FleetConfig['pools'][number];
   const model = pool.models[0] as string;
   const command = input.findable ? 'npx switchyard' : `SWITCHYARD_URL=${run.consoleUrl} npx switchyard`;
+  const real = pool.engine !== 'sim';
   const rows: [string, string | undefined][] = [
     ['OpenAI base URL', `${pc.bold(run.baseUrl)}  (models: ${fleet.pools.map((one) => one.models[0]).join(', ')})`],
     ['operator API', run.consoleUrl],
@@ -47,13 +49,13 @@ export function guideText(input: GuideInput): string {
 
 ${pc.bold('Three things to try, in another terminal:')}
 
-${pc.bold('1.')} A long answer, streamed. Any OpenAI client works with the base URL above.
+${pc.bold('1.')} ${real ? 'A question, answered word by word' : 'A long answer, streamed'}. Any OpenAI client works with the base URL above.
    curl -N ${run.baseUrl}/chat/completions -H 'content-type: application/json' \\
-     -d '{"model":"${model}","stream":true,"max_tokens":2000,"messages":[{"role":"user","content":"Tell me a long story"}]}'
+     -d '{"model":"${model}","stream":true,${real ? '"temperature":0.2,"max_tokens":800' : '"max_tokens":2000'},"messages":[{"role":"user","content":"${real ? question : 'Tell me a long story'}"}]}'
 
-${pc.bold('2.')} While it streams, move it to another instance. The answer goes on, token for token.
+${pc.bold('2.')} While it streams, move it to another instance, as often as you like. The answer goes on, token for token.
    ${command} requests
-   ${command} migrate <request> --wait
+   ${command} move --wait
 
 ${pc.bold('3.')} ${third}
 `;

@@ -23,6 +23,12 @@ export interface StartSettings {
   /** Begin with empty state. */
   readonly fresh: boolean;
   readonly tracing: boolean;
+  /** A GGUF file in place of SmolLM2. */
+  readonly model: string | undefined;
+  /** Addresses of servers that run already, with commas: they are the fleet. */
+  readonly engines: string | undefined;
+  /** No engine of any other kind. */
+  readonly simulated: boolean;
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -52,7 +58,16 @@ function portNumber(text: string): number {
 /** The flags, for parsing and for --help. */
 export function startCommand(): Command {
   const command = new Command('npm start --')
-    .description('Starts Switchyard: NATS, Redis, Temporal, every service and a small fleet of simulated engines. Ctrl-C stops all of it.')
+    .description(
+      'Starts Switchyard: NATS, Redis, Temporal, every service and a small fleet: a real model on llama.cpp, and simulated engines. Ctrl-C stops all of it.',
+    )
+    .addOption(new Option('--model <file.gguf>', 'a model of yours on llama.cpp, in place of SmolLM2'))
+    .addOption(
+      new Option('--engines <urls>', 'servers that run already and speak the OpenAI API, with commas: they are the whole fleet').env(
+        'SWITCHYARD_ENGINES',
+      ),
+    )
+    .addOption(new Option('--simulated', 'simulated engines only: nothing is fetched for others'))
     .addOption(new Option('--embedded', 'all services in one process, without any server: ready in seconds, keeps nothing'))
     .addOption(new Option('--fresh', 'forget what earlier starts have kept (queues, ledgers, keys, workflows, the size of the fleet)'))
     .addOption(new Option('--no-tracing', 'no tracing UI, no spans'))
@@ -73,6 +88,9 @@ built first. A default port of these servers that is taken is replaced by the ne
 Examples:
   npm start                                    everything, with what earlier starts have kept
   npm start -- --embedded                      a first look in three seconds
+  npm start -- --model qwen2.5.gguf             your model; clients name it by its file, in lower case
+  SWITCHYARD_ENGINES=http://10.0.0.7:8000,http://10.0.0.8:8000 npm start
+                                               before your vLLM, SGLang or llama-server (a key: SWITCHYARD_ENGINES_API_KEY)
   npm start -- --gateway-port 9000             clients use http://127.0.0.1:9000/v1
   NATS_URL=nats://10.0.0.5:4222 npm start      with a NATS that runs already
 
@@ -91,6 +109,10 @@ export function parseSettings(root: string, args: readonly string[], env: NodeJS
   const command = startCommand().exitOverride().allowExcessArguments(false);
   command.parse([...args], { from: 'user' });
   const given = command.opts<Record<string, unknown>>();
+  for (const other of ['model', 'simulated']) {
+    if (given.engines && given[other]) command.error(`error: --engines is the whole fleet: it does not go with --${other}`, { exitCode: 1 });
+  }
+  if (given.model !== undefined && given.simulated) command.error('error: --model does not go with --simulated', { exitCode: 1 });
   const ports = {} as Record<PortName, PortSetting>;
   for (const name of portNames) {
     const { flag, variable } = portRows[name];
@@ -115,6 +137,9 @@ export function parseSettings(root: string, args: readonly string[], env: NodeJS
     embedded: given.embedded === true,
     fresh: given.fresh === true,
     tracing: given.tracing === true,
+    model: given.model as string | undefined,
+    engines: (given.engines as string | undefined) || undefined,
+    simulated: given.simulated === true,
     env,
   };
 }

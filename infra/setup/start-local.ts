@@ -3,7 +3,6 @@ import { relative } from 'node:path';
 import { rootKeyToShow } from './credentials.ts';
 import { guideText } from './guide.ts';
 import { commandOf } from './listening-port.ts';
-import { loadFleet } from './load-fleet.ts';
 import type { Progress } from './progress.ts';
 import { defaultStateFolder, leftBehind } from './run-file.ts';
 import type { StartSettings } from './settings.ts';
@@ -18,10 +17,9 @@ export interface Started {
 
 export function startLocal(settings: StartSettings, progress: Progress): Started {
   endLeftBehind(settings, progress);
-  const fleet = loadFleet(settings.configFolder);
-  const supervisor = createSupervisor(settings, fleet, progress);
+  const supervisor = createSupervisor(settings, progress);
   return {
-    ready: supervisor.start().then(({ run, tracing, instances }) =>
+    ready: supervisor.start().then(({ run, tracing, instances, fleet }) =>
       guideText({
         run,
         fleet,

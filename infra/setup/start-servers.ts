@@ -27,19 +27,21 @@ export interface RunningServers {
   readonly settled: Promise<void>;
 }
 
-/** `seats`: agents with users of their own. */
+/** `seats`: agents with users of their own. Programs are fetched meanwhile. */
 export async function startServers(
   settings: StartSettings,
   table: ProcessTable,
   progress: Progress,
-  seats: readonly AgentSeat[],
+  seats: Promise<readonly AgentSeat[]>,
 ): Promise<RunningServers> {
+  // A failure is told when it is waited for.
+  seats.catch(() => {});
   const provided = await provideServers(settings, progress);
   const ports = await choosePorts(settings, provided, progress);
   const prepared = prepareCredentials(credentialsFolder(settings), {
     nats: provided.has(nats.id),
     redis: provided.has(redis.id),
-    seats,
+    seats: await seats,
     readOnlyKeys: compareVersions(provided.get(redis.id)?.version ?? '0', '7.0.0') >= 0,
   });
   const addresses: Record<string, string> = {};

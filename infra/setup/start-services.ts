@@ -1,10 +1,12 @@
 // Starts every service and every agent as a process of its own and waits until all say that they are ready.
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { FleetConfig } from '../../lib/config/fleet.ts';
 import { describeServices } from '../../lib/contracts.ts';
 import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import { type ServiceName, serviceNames } from '../../lib/run/service.ts';
+import type { FleetView } from '../../proto/gen/messages.ts';
 import type { Instance } from './launcher.ts';
 import { errorOf, readable, tellingLine } from './process-log.ts';
 import type { ProcessTable } from './process-table.ts';
@@ -16,6 +18,8 @@ const readyTimeoutMs = 90_000;
 const hopelessCrashes = 4;
 const askTimeoutMs = 400;
 const pollMs = 100;
+/** An engine that computes on this machine's CPUs gives way to what clients and services wait for. */
+const computingNiceness = 5;
 
 /** One of each; agents come one per instance. */
 export const singleServices = serviceNames.filter((name) => name !== 'agent');
@@ -24,9 +28,17 @@ export function agentId(instance: Instance): string {
   return `agent-${instance.id}`;
 }
 
-export function startService(settings: StartSettings, table: ProcessTable, name: ServiceName, id: string, env: NodeJS.ProcessEnv): void {
+export function startService(
+  settings: StartSettings,
+  table: ProcessTable,
+  name: ServiceName,
+  id: string,
+  env: NodeJS.ProcessEnv,
+  niceness = 0,
+): void {
   table.start({
     id,
+    niceness,
     command: process.execPath,
     args: [join(settings.root, 'services', name, 'main.ts')],
     cwd: settings.root,
@@ -34,8 +46,10 @@ export function startService(settings: StartSettings, table: ProcessTable, name:
   });
 }
 
-export function startAgent(settings: StartSettings, table: ProcessTable, instance: Instance, env: NodeJS.ProcessEnv): void {
-  startService(settings, table, 'agent', agentId(instance), { ...env, SWITCHYARD_AGENT_INSTANCES: `${instance.pool}/${instance.id}` });
+export function startAgent(settings: StartSettings, table: ProcessTable, instance: Instance, fleet: FleetConfig, env: NodeJS.ProcessEnv): void {
+  const computes = fleet.pools.some(({ id, engine }) => id === instance.pool && engine === 'llama');
+  const own = { ...env, SWITCHYARD_AGENT_INSTANCES: `${instance.pool}/${instance.id}` };
+  startService(settings, table, 'agent', agentId(instance), own, computes ? computingNiceness : 0);
 }
 
 /** @throws Error that says which are not ready, and why */
@@ -49,9 +63,11 @@ export async function waitUntilReady(
   const step = progress.step('services', `starting ${ids.length} processes`);
   const untilMs = Date.now() + readyTimeoutMs;
   for (;;) {
-    const waiting = await notReady(bus, ids, instances);
+    const { waiting, unusable } = await notReady(bus, ids, instances);
     if (waiting.length === 0) {
-      step.done(`${ids.length} processes, ${instances.length} instances healthy`);
+      const healthy = `${ids.length} processes, ${instances.length - unusable.length} instances healthy`;
+      if (unusable.length === 0) step.done(healthy);
+      else step.skipped(`${healthy}; ${unusable.join(', ')} cannot be used (above, and in the log, is why)`);
       return;
     }
     step.doing(`${ids.length - waiting.length} of ${ids.length} ready, waiting for ${waiting.slice(0, 3).join(', ')}`);
@@ -64,22 +80,40 @@ export async function waitUntilReady(
   }
 }
 
-async function notReady(bus: Bus, ids: readonly string[], instances: readonly Instance[]): Promise<string[]> {
+interface Standing {
+  /** What is not there yet, for people. */
+  readonly waiting: readonly string[];
+  /** Instances whose engine has said that it will never take a request. */
+  readonly unusable: readonly string[];
+}
+
+async function notReady(bus: Bus, ids: readonly string[], instances: readonly Instance[]): Promise<Standing> {
   const infos = await bus.gather(describeServices, [], {}, { timeoutMs: askTimeoutMs, expected: ids.length });
   const waiting = ids.flatMap((id) => {
     const info = infos.find((one) => one.id === id);
     if (info === undefined) return [id];
     return info.ready ? [] : [info.notReadyBecause ? `${id} (${info.notReadyBecause})` : id];
   });
-  if (waiting.length > 0) return waiting;
-  const healthy = new Set(await healthyInstances(bus));
-  return instances.filter((one) => !healthy.has(one.id)).map((one) => `instance ${one.id}`);
+  if (waiting.length > 0) return { waiting, unusable: [] };
+  return standingOf(await instancesNow(bus), instances);
 }
 
-async function healthyInstances(bus: Bus): Promise<string[]> {
+/** An instance is there when it is healthy and its engine has loaded what it needs. One that is cordoned or draining is there too. */
+export function standingOf(views: FleetView['instances'], instances: readonly Pick<Instance, 'id'>[]): Standing {
+  const waiting: string[] = [];
+  const unusable: string[] = [];
+  for (const { id } of instances) {
+    const view = views.find(({ status }) => status?.instanceId === id);
+    if (view?.health !== 'healthy' || !view.status) waiting.push(`instance ${id}`);
+    else if (!view.status.accepting && view.status.setAside !== '') unusable.push(id);
+    else if (!view.status.accepting) waiting.push(`instance ${id} (loading)`);
+  }
+  return { waiting, unusable };
+}
+
+async function instancesNow(bus: Bus): Promise<FleetView['instances']> {
   try {
-    const view = await askFleet(bus, { timeoutMs: askTimeoutMs, withoutSequences: true });
-    return view.instances.flatMap((one) => (one.health === 'healthy' && one.status ? [one.status.instanceId] : []));
+    return (await askFleet(bus, { timeoutMs: askTimeoutMs, withoutSequences: true })).instances;
   } catch {
     return [];
   }

@@ -13,6 +13,7 @@ import type { UserName } from '../../lib/roles/roles.ts';
 import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
 import type { Instance } from './launcher.ts';
 import { isFree, PortTakenError } from './listening-port.ts';
+import { prepareEngines } from './prepare-engines.ts';
 import { createProcessTable, type ProcessTable } from './process-table.ts';
 import type { Progress } from './progress.ts';
 import { type RunFile, removeRunFile, writeRunFile } from './run-file.ts';
@@ -38,6 +39,7 @@ export interface Supervised {
   readonly run: RunFile;
   readonly tracing: TracingChoice;
   readonly instances: readonly Instance[];
+  readonly fleet: FleetConfig;
 }
 
 export interface Supervisor {
@@ -49,7 +51,7 @@ export interface Supervisor {
   kill(): void;
 }
 
-export function createSupervisor(settings: StartSettings, fleet: FleetConfig, progress: Progress): Supervisor {
+export function createSupervisor(settings: StartSettings, progress: Progress): Supervisor {
   let run: RunFile | undefined;
   let bus: Bus | undefined;
   let launcher: Launcher | undefined;
@@ -67,29 +69,36 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     const tracing = await prepareTracing();
     const base = runFile(tracing);
     run = base;
-    launcher = createLauncher({
-      fleet,
-      path: join(settings.stateFolder, 'instances.json'),
-      changed: saveRun,
-      agents: {
-        start: (instance) => startAgent(settings, table, instance, asAgent(instance)),
-        stop: (instance) => table.stop([agentId(instance)], agentStopMs),
-      },
-    });
-    const started = await startServers(settings, table, progress, seatsOf(fleet, launcher.instances()));
+    const preparing = prepareEngines(settings, progress);
+    const launching = preparing.then(({ fleet }) =>
+      createLauncher({
+        fleet,
+        path: join(settings.stateFolder, 'instances.json'),
+        changed: saveRun,
+        agents: {
+          start: (instance) => startAgent(settings, table, instance, fleet, asAgent(instance)),
+          stop: (instance) => table.stop([agentId(instance)], agentStopMs),
+        },
+      }),
+    );
+    const seats = Promise.all([preparing, launching]).then(([{ fleet }, { instances }]) => seatsOf(fleet, instances()));
+    const started = await startServers(settings, table, progress, seats);
+    const engines = await preparing;
+    const launched = await launching;
+    launcher = launched;
     run = { ...base, addresses: started.addresses, ...(started.temporalUiUrl && { temporalUiUrl: started.temporalUiUrl }) };
     saveRun();
-    const env = serviceEnvironment(started.addresses, tracing);
+    const env = serviceEnvironment(started.addresses, tracing, engines.configFolder);
     const { prepared } = started;
     const as = (user: UserName): NodeJS.ProcessEnv => ({ ...env, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(user) });
     /** NATS hears of one that it does not know before it comes. The answer to who asked for it is lost then; a repeated question is answered. */
     function asAgent(instance: Instance): NodeJS.ProcessEnv {
       const { path, isNew } = prepared.seat(loneSeat(instance));
       if (isNew) table.get(nats.id)?.signal('SIGHUP');
-      return { ...env, SWITCHYARD_CREDENTIALS_FILE: path };
+      return { ...env, ...engines.agentEnv, SWITCHYARD_CREDENTIALS_FILE: path };
     }
     for (const name of singleServices) startService(settings, table, name, `${name}-1`, as(name));
-    for (const instance of launcher.instances()) startAgent(settings, table, instance, asAgent(instance));
+    for (const instance of launched.instances()) startAgent(settings, table, instance, engines.fleet, asAgent(instance));
     const own = prepared.credentials('supervisor').nats;
     const connected = await connectNatsBus({
       servers: started.addresses.NATS_URL as string,
@@ -107,14 +116,14 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
       telemetry: createMemoryTelemetry(systemClock, { process: 'supervisor' }),
     });
     bus = connected;
-    launcher.serve(connected);
+    launched.serve(connected);
     await started.settled;
-    const ids = [...singleServices.map((name) => `${name}-1`), ...launcher.instances().map(agentId)];
-    await waitUntilReady(connected, table, ids, launcher.instances(), progress);
+    const ids = [...singleServices.map((name) => `${name}-1`), ...launched.instances().map(agentId)];
+    await waitUntilReady(connected, table, ids, launched.instances(), progress);
     // Last, and with a lower priority: its start takes seconds of a processor that the services need first.
     if (tracing.kind === 'ui') startUi(tracing.ui);
     saveRun();
-    return { run: { ...(run as RunFile), processes: table.list() }, tracing, instances: launcher.instances() };
+    return { run: { ...(run as RunFile), processes: table.list() }, tracing, instances: launched.instances(), fleet: engines.fleet };
   }
 
   async function requireFree(...names: ('gateway' | 'console')[]): Promise<void> {
@@ -163,7 +172,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
     };
   }
 
-  function serviceEnvironment(addresses: Readonly<Record<string, string>>, tracing: TracingChoice): NodeJS.ProcessEnv {
+  function serviceEnvironment(addresses: Readonly<Record<string, string>>, tracing: TracingChoice, configFolder: string): NodeJS.ProcessEnv {
     return {
       SWITCHYARD_DRAIN_MS: String(serviceDrainMs),
       ...settings.env,
@@ -172,7 +181,7 @@ export function createSupervisor(settings: StartSettings, fleet: FleetConfig, pr
       ...(tracing.kind === 'ui' && { SWITCHYARD_TRACING_UI: tracing.ui.url }),
       ...(tracing.kind === 'none' && { OTEL_TRACES_EXPORTER: 'none' }),
       SWITCHYARD_HOST: settings.host,
-      SWITCHYARD_CONFIG_DIR: settings.configFolder,
+      SWITCHYARD_CONFIG_DIR: configFolder,
       SWITCHYARD_GATEWAY_PORT: String(settings.ports.gateway.port),
       SWITCHYARD_CONSOLE_PORT: String(settings.ports.console.port),
     };
