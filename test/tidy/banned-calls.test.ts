@@ -81,6 +81,8 @@ const bans: readonly Ban[] = [
       'lib/store/redis-connection.ts',
       'lib/store/redis-store.ts',
       'lib/telemetry/probe/probe-worker.ts',
+      // KV events of engines come over ZeroMQ.
+      'lib/zmq/zmq-socket.ts',
     ],
   },
   {
