@@ -3,6 +3,7 @@ import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { PoolConfig } from '../config/fleet.ts';
 import type { EngineAdapter, EngineHooks } from '../ports/engines.ts';
 import type { Ports } from '../ports/ports.ts';
+import { LlamaEngine } from './llama/llama-engine.ts';
 import { SimEngine } from './sim/sim-engine.ts';
 
 /** What set-up has put on this machine for engines. */
@@ -22,11 +23,16 @@ export interface EngineOptions {
 }
 
 /** @throws SwitchyardError `invalid_config` */
-export function createEngine({ pool, ports, hooks }: EngineOptions): EngineAdapter {
+export function createEngine({ pool, files, ports, hooks }: EngineOptions): EngineAdapter {
   switch (pool.engine) {
     case 'sim':
       return new SimEngine({ model: pool.models[0]!, config: pool.sim!, clock: ports.clock, hooks });
-    case 'llama':
+    case 'llama': {
+      const config = pool.llama!;
+      const modelFile = files?.models[config.model] ?? config.model;
+      const { clock, identity } = ports;
+      return new LlamaEngine({ model: pool.models[0]!, config, packageDir: files?.llamaPackage, modelFile, pid: identity.pid, clock, hooks });
+    }
     case 'openai':
       throw new SwitchyardError('invalid_config', `pool ${pool.id}: engine ${pool.engine} is not in this build`);
   }

@@ -90,7 +90,7 @@ describe.each(subjects)('engine adapter $name', (subject) => {
     ],
   ])('%s is refused, for good', async (_what, more, code) => {
     const rig = await start();
-    expect(rig.open('r', {}, more)).toMatchObject({ code, retryable: false });
+    expect(await rig.refused('r', {}, more)).toMatchObject({ code, retryable: false });
     expect(rig.engine.size).toBe(0);
   });
 

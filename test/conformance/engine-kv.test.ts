@@ -1,16 +1,17 @@
-// What an engine adapter with `kv_export` must do: both ends of moving a running sequence by its KV blocks.
+// What an engine adapter with `kv_export` or `kv_state` must do: both ends of moving a running sequence by its KV.
 import { describe, expect, test } from 'vitest';
 import { copyStage, EngineRig, subjects } from './engine-rig.ts';
 
 describe.each(subjects)('KV of engine adapter $name', (subject) => {
   const move = { requestId: 'r', reservationId: 'm', transferToken: '' };
-  const outputTokens = 40;
+  const outputTokens = subject.movedTokens;
 
   /** A sequence in decode, a target with a reservation for it, and what it would have said. */
   async function moving() {
     const time = subject.start();
     const [source, target] = [await EngineRig.start(subject, time), await EngineRig.start(subject, time)];
-    if (!source.engine.supports.has('kv_export')) throw new Error(`${subject.name} has no kv_export: leave it out of this suite`);
+    const { supports } = source.engine;
+    if (!supports.has('kv_export') && !supports.has('kv_state')) throw new Error(`${subject.name} moves no KV: leave it out of this suite`);
     source.open('reference', { max_tokens: outputTokens });
     const reference = await source.ended('reference');
     source.open('r', { max_tokens: outputTokens });
@@ -53,6 +54,35 @@ describe.each(subjects)('KV of engine adapter $name', (subject) => {
     await target.engine.close();
   });
 
+  test('a target that follows has computed what the source says meanwhile, and goes on the same', async () => {
+    const { time, source, target, reference, plan } = await moving();
+    if (!source.engine.supports.has('kv_state')) return;
+    const first = await copyStage(source, target, plan);
+    if ('code' in first) throw new Error(first.code);
+    expect(first.stage.confirmed()).toEqual({ blocksRemaining: expect.any(Number) });
+    const incoming = target.kv.incoming('m', plan.transferToken);
+    if ('code' in incoming) throw new Error(incoming.code);
+    // Some of them are lost, some come twice.
+    let sent = 0;
+    first.stage.tail!((firstIndex, tokenIds) => {
+      if (++sent % 7 === 0) return;
+      incoming.follow!(firstIndex, tokenIds);
+      if (sent % 5 === 0) incoming.follow!(firstIndex, tokenIds);
+    });
+    await time.until(() => sent > 30);
+    const last = await copyStage(source, target, { ...plan, last: true });
+    if ('code' in last) throw new Error(last.code);
+    expect([last.stage.blocks, last.missing]).toEqual([[], []]);
+    const sentBefore = sent;
+    target.stream('r', 2).ids.push(...source.stream('r').ids);
+    expect(takeOver(target, source.stream('r').ids.length)).toBeUndefined();
+    source.kv.release('r', 1, true);
+    const moved = await target.ended('r', 2);
+    expect([moved.gaps, moved.ids, sent]).toEqual([0, reference.ids, sentBefore]);
+    // The target computed no prompt: what it was sent, and what it followed.
+    expect(target.engine.status().tokensIn).toBeLessThan(last.stage.nextIndex);
+  });
+
   test('not committed, the source goes on as if nothing had been; the target gives the blocks back', async () => {
     const { source, target, reference, freeBefore, plan } = await moving();
     await copyStage(source, target, { ...plan, last: true });
@@ -79,7 +109,7 @@ describe.each(subjects)('KV of engine adapter $name', (subject) => {
 
   test('what has not arrived is named, and is not taken over', async () => {
     const { source, target, plan } = await moving();
-    expect(await copyStage(source, target, { ...plan, last: true }, (block) => block === 1)).toMatchObject({ missing: [1] });
+    expect(await copyStage(source, target, { ...plan, last: true }, (block) => block === 0)).toMatchObject({ missing: [0] });
     expect(takeOver(target, 0)).toMatchObject({ code: 'transfer_failed' });
     expect(await copyStage(source, target, { ...plan, last: true })).toMatchObject({ missing: [] });
     expect(takeOver(target, source.stream('r').ids.length)).toBeUndefined();

@@ -1,17 +1,27 @@
 // What the conformance suite of engine adapters knows of each adapter, and a recorder of what an engine says.
 
+import { afterEach, vi } from 'vitest';
+import { cacheFolder } from '../../infra/setup/machine-facts.ts';
+import { modelFile } from '../../infra/setup/random-model.ts';
+import { systemClock } from '../../lib/clock/system-clock.ts';
 import { VirtualClock } from '../../lib/clock/virtual-clock.ts';
-import { simEngineSchema } from '../../lib/config/fleet.ts';
+import { llamaEngineSchema, simEngineSchema } from '../../lib/config/fleet.ts';
+import { LlamaEngine } from '../../lib/engines/llama/llama-engine.ts';
 import { SimEngine } from '../../lib/engines/sim/sim-engine.ts';
-import type { Clock } from '../../lib/ports/clock.ts';
+import { type Clock, sleep } from '../../lib/ports/clock.ts';
 import type { EngineAdapter, EngineEvent, EngineHooks, GenerateRequest, KvAdapter, LifecycleEvent, StageSource } from '../../lib/ports/engines.ts';
 import type { Refusal } from '../../proto/gen/messages.ts';
+import { llamaPackage } from '../engines/llama-package.ts';
 
 export interface EngineSubject {
   readonly name: string;
   readonly model: string;
   /** Milliseconds until a cancelled sequence has given everything back. */
   readonly cancelWithinMs: number;
+  /** Of an answer that is moved while it is given: long enough for that. */
+  readonly movedTokens: number;
+  /** Of every request: what makes the same answer come each time. */
+  readonly fields?: Readonly<Record<string, unknown>>;
   /** Time for these engines: passes by itself, or is moved by `until` and `pass`. */
   start(): EngineTime;
 }
@@ -20,15 +30,23 @@ export interface EngineTime {
   readonly clock: Clock;
   until(condition: () => boolean, withinMs?: number): Promise<void>;
   pass(ms: number): Promise<void>;
-  /** A small engine: at most 4 sequences at once, 240 tokens of context. The same answers from every one. */
+  /** A small engine: at most 4 sequences at once, 240 to 1024 tokens of context. The same answers from every one. */
   make(hooks: EngineHooks): Promise<EngineAdapter>;
 }
+
+/** Time of the machine, for engines that take their own. */
+const machineTime = {
+  clock: systemClock,
+  until: (condition: () => boolean, withinMs = 30_000) => vi.waitUntil(condition, { timeout: withinMs, interval: 1 }).then(() => {}),
+  pass: (ms: number) => sleep(systemClock, ms),
+};
 
 export const subjects: readonly EngineSubject[] = [
   {
     name: 'sim',
     model: 'llama-3.1-8b',
     cancelWithinMs: 100,
+    movedTokens: 40,
     start() {
       const clock = new VirtualClock();
       const config = simEngineSchema.parse({
@@ -43,7 +61,35 @@ export const subjects: readonly EngineSubject[] = [
       };
     },
   },
+  ...(llamaPackage ? [llama(llamaPackage)] : []),
 ];
+
+function llama(packageDir: string): EngineSubject {
+  const open = new Set<EngineAdapter>();
+  afterEach(async () => {
+    await Promise.all([...open].map((engine) => engine.close()));
+    open.clear();
+  });
+  return {
+    name: 'llama',
+    model: 'random',
+    cancelWithinMs: 100,
+    movedTokens: 900,
+    fields: { temperature: 0 },
+    start: () => ({
+      ...machineTime,
+      async make(hooks) {
+        const config = llamaEngineSchema.parse({ contextTokens: 1024, maxRunning: 4, maxWaiting: 4 });
+        const file = await modelFile('exact', cacheFolder());
+        const engine = new LlamaEngine({ model: 'random', config, packageDir, modelFile: file, pid: process.pid, clock: systemClock, hooks });
+        open.add(engine);
+        const why = await engine.ready;
+        if (why) throw new Error(`${why.code}: ${why.message}`);
+        return engine;
+      },
+    }),
+  };
+}
 
 /** What one stream has said. */
 export class Heard {
@@ -79,6 +125,7 @@ export class EngineRig {
   readonly time: EngineTime;
   readonly engine: EngineAdapter;
   readonly model: string;
+  readonly fields: Readonly<Record<string, unknown>>;
   /** By request id and epoch. */
   readonly heard: Map<string, Heard>;
   /** Events of each call, as request ids. */
@@ -86,10 +133,11 @@ export class EngineRig {
   readonly lifecycle: LifecycleEvent[];
   readonly changes: () => number;
 
-  private constructor(given: Omit<EngineRig, 'open' | 'stream' | 'ended' | 'free' | 'kv'>) {
+  private constructor(given: Omit<EngineRig, 'open' | 'refused' | 'stream' | 'ended' | 'free' | 'kv'>) {
     this.time = given.time;
     this.engine = given.engine;
     this.model = given.model;
+    this.fields = given.fields;
     this.heard = given.heard;
     this.calls = given.calls;
     this.lifecycle = given.lifecycle;
@@ -113,7 +161,7 @@ export class EngineRig {
       onLifecycle: (event) => lifecycle.push(event),
       onChange: () => changes++,
     });
-    return new EngineRig({ time, engine, model: subject.model, heard, calls, lifecycle, changes: () => changes });
+    return new EngineRig({ time, engine, model: subject.model, fields: subject.fields ?? {}, heard, calls, lifecycle, changes: () => changes });
   }
 
   get kv(): KvAdapter {
@@ -125,8 +173,15 @@ export class EngineRig {
     return this.engine.status().freeBlocks;
   }
 
+  /** What is refused, at once or once the engine has looked at it. */
+  async refused(requestId: string, fields: Record<string, unknown> = {}, more: Partial<GenerateRequest> = {}): Promise<Refusal | undefined> {
+    return this.open(requestId, fields, more) ?? (await this.ended(requestId)).end?.error ?? undefined;
+  }
+
   open(requestId: string, fields: Record<string, unknown> = {}, more: Partial<GenerateRequest> = {}, held = false): Refusal | undefined {
-    const body = Buffer.from(JSON.stringify({ model: this.model, messages: [{ role: 'user', content: 'Tell me about the sea' }], ...fields }));
+    const body = Buffer.from(
+      JSON.stringify({ model: this.model, messages: [{ role: 'user', content: 'Tell me about the sea' }], ...this.fields, ...fields }),
+    );
     return this.engine.open(
       {
         ...{ requestId, epoch: 1, endpoint: 'chat', body, clientStreams: true, resumeTokenIds: [], resumeText: '', reservationId: '' },

@@ -16,6 +16,8 @@ const bans: readonly Ban[] = [
     pattern:
       /(?<!new )\bDate\b(?!\.(UTC|parse)\b)|\bnew Date(\(\s*\)|(?!\s*\())|\bperformance\b(?!\?)|\b(hrtime|uptime)\b|\bTemporal\.Now\b|perf_hooks/,
     allowedIn: [
+      // The clock of a process of its own, which has no ports.
+      'lib/engines/llama/child/main.ts',
       'lib/clock/system-clock.ts',
       // Measures the delay of the event loop.
       'lib/telemetry/probe/probe.ts',
@@ -49,6 +51,10 @@ const bans: readonly Ban[] = [
     what: 'the environment and the process',
     pattern: /(?<!['".])\bprocess(\?\.|\.|\[)|=\s*process\b|['"](node:)?(process|os)['"]|\bimport\.meta\.env\b/,
     allowedIn: [
+      // A process of its own.
+      'lib/engines/llama/child/main.ts',
+      // Where states lie between two processes, and whether the process that left one is alive.
+      'lib/engines/llama/state-folder.ts',
       'lib/run/run-service.ts',
       'lib/run/stop-request.ts',
       'lib/http/node-response.ts',
@@ -89,6 +95,10 @@ const bans: readonly Ban[] = [
     what: 'files and child processes',
     pattern: /['"`](node:)?(fs|fs\/promises|child_process|cluster|worker_threads|inspector|repl)['"`]/,
     allowedIn: [
+      // The engine's process, and the files in which sequences get in and out of it.
+      'lib/engines/llama/engine-child.ts',
+      'lib/engines/llama/child/main.ts',
+      'lib/engines/llama/state-folder.ts',
       'lib/config/config-folder.ts',
       'lib/run/version.ts',
       'lib/run/credentials.ts',
@@ -109,8 +119,12 @@ const bans: readonly Ban[] = [
     what: 'ways around this list',
     pattern:
       /(?<!\.)\bglobalThis\b|(?<![.\w'"])global(\.|\[)|\bimport\(\s*[^'"\s]|\brequire\(|\bcreateRequire\b|getBuiltinModule|(?<!\.)\beval\(|\bnew Function\(|['"](node:)?(module|vm)['"]/,
-    // Asks for the version of Temporal's worker.
-    allowedIn: ['workflows/bundle.ts'],
+    allowedIn: [
+      // Asks for the version of Temporal's worker.
+      'workflows/bundle.ts',
+      // The package of the engine is installed apart: its path is known at run time.
+      'lib/engines/llama/child/package.ts',
+    ],
   },
 ];
 

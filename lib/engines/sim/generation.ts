@@ -1,4 +1,5 @@
 // One request on the simulated engine: the scheduler's sequence, and what its client wants to read of it.
+import { crc32 } from 'node:zlib';
 import { type Endpoint, limitsOf, type ParsedPrompt, parsePrompt } from '../../../core/engine/prompt.ts';
 import { outputLength, type Sequence, type SequenceSpec } from '../../../core/engine/sequence.ts';
 import { showable } from '../../../core/engine/stop-strings.ts';
@@ -6,9 +7,11 @@ import { textOf, tokenTexts } from '../../../core/engine/vocabulary.ts';
 import { refusal } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState, type Usage } from '../../../proto/gen/messages.ts';
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
-import { type AnswerText, answerText } from './openai-text.ts';
+import { type AnswerText, answerText } from '../openai-text.ts';
 
 const noBytes = new Uint8Array(0);
+/** JSON of every word's text, made once. */
+const tokenJson: readonly string[] = tokenTexts.map((text) => JSON.stringify(text));
 
 export type SequenceFacts = Omit<SequenceState, 'outputTokenIds' | 'outputText' | 'cachedTokens' | 'promptTokens' | 'engineState'>;
 
@@ -97,7 +100,7 @@ export function generationOf(
   stop: readonly string[],
   told: { readonly text: string; readonly shown: number; readonly fromIndex: number },
 ): Generation {
-  const answer = answerText({ ...facts, endpoint: facts.endpoint as Endpoint });
+  const answer = answerText({ ...facts, endpoint: facts.endpoint as Endpoint, fingerprint: fingerprintOf(facts.body) });
   return {
     key: sequence.key,
     epoch,
@@ -111,6 +114,11 @@ export function generationOf(
     atBoundary: [],
     copy: undefined,
   };
+}
+
+/** `sim-` and the CRC-32 of the body's bytes in hex: shows whether the client's bytes reached the engine untouched. */
+export function fingerprintOf(body: Uint8Array): string {
+  return `sim-${crc32(body).toString(16).padStart(8, '0')}`;
 }
 
 export function usageOf(generation: Generation): Usage {
@@ -153,7 +161,7 @@ export function speak(generation: Generation, tokenId: number, index: number, fi
   let data = '';
   if (facts.clientStreams) {
     data = index === 0 ? answer.roleChunk : '';
-    if (piece !== '') data += answer.tokenChunk(tokenId, piece === token ? undefined : piece);
+    if (piece !== '') data += answer.chunk(piece === token ? tokenJson[tokenId]! : JSON.stringify(piece));
   }
   return event(generation, index, [tokenId], piece, data, finishReason);
 }
@@ -169,8 +177,8 @@ export function speakAgain(generation: Generation, fromIndex: number, finishReas
   let data = '';
   if (facts.clientStreams) {
     if (fromIndex === 0 && tokenIds.length > 0) data = answer.roleChunk;
-    if (stop.length === 0) for (const id of tokenIds) data += answer.tokenChunk(id);
-    else if (piece !== '') data += answer.tokenChunk(0, piece);
+    if (stop.length === 0) for (const id of tokenIds) data += answer.chunk(tokenJson[id]!);
+    else if (piece !== '') data += answer.chunk(JSON.stringify(piece));
   }
   return event(generation, fromIndex, tokenIds, piece, data, finishReason);
 }

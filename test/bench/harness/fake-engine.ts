@@ -3,7 +3,7 @@
 // step in ms.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tokenTexts } from '../../../core/engine/vocabulary.ts';
-import { type AnswerText, answerText } from '../../../lib/engines/sim/openai-text.ts';
+import { type AnswerText, answerText } from '../../../lib/engines/openai-text.ts';
 
 const [port, model = '', stepMs] = process.argv.slice(2);
 
@@ -26,7 +26,7 @@ function step(): void {
   for (const one of batch) {
     one.sent += 1;
     const tokenId = (one.sent * 37) % tokenTexts.length;
-    one.response.write((one.sent === 1 ? one.answer.roleChunk : '') + one.answer.tokenChunk(tokenId));
+    one.response.write((one.sent === 1 ? one.answer.roleChunk : '') + one.answer.chunk(JSON.stringify(tokenTexts[tokenId])));
     if (one.sent < one.tokens) continue;
     batch.delete(one);
     one.response.end(`${one.answer.finalChunks('length', usageOf(one))}data: [DONE]\n\n`);
@@ -47,7 +47,14 @@ function answer(request: IncomingMessage, response: ServerResponse, body: Buffer
     return;
   }
   const asked = JSON.parse(body.toString()) as { stream?: boolean; max_tokens?: number; stream_options?: { include_usage?: boolean } };
-  const facts = { requestId: `req-${requests++}`, endpoint: 'chat', model, createdS: 1_750_000_000, body, serviceTier: 'default' } as const;
+  const facts = {
+    requestId: `req-${requests++}`,
+    endpoint: 'chat',
+    model,
+    createdS: 1_750_000_000,
+    fingerprint: 'fake',
+    serviceTier: 'default',
+  } as const;
   const streams = asked.stream === true;
   const one: Running = {
     answer: answerText({ ...facts, includeUsage: asked.stream_options?.include_usage === true }),

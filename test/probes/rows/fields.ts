@@ -1,6 +1,6 @@
 // Bodies with fields, numbers, order and white space that a gateway might touch: the engine says what it got.
 import { expect } from 'vitest';
-import { fingerprintOf } from '../../../lib/engines/sim/openai-text.ts';
+import { fingerprintOf } from '../../../lib/engines/sim/generation.ts';
 import { probeNames } from '../others.ts';
 import type { Probe } from '../probe.ts';
 import { model, traceOf } from '../probe-fleet.ts';

@@ -1,8 +1,6 @@
-// The bytes that a simulated engine says: OpenAI chunks and bodies. One string per token: everything that repeats is
-// built once per sequence.
-import { crc32 } from 'node:zlib';
-import { tokenTexts } from '../../../core/engine/vocabulary.ts';
-import type { Usage } from '../../../proto/gen/messages.ts';
+// The bytes that an engine of ours says: OpenAI chunks and bodies. One string per token: everything that repeats is built
+// once per sequence.
+import type { Usage } from '../../proto/gen/messages.ts';
 
 export interface AnswerFacts {
   readonly requestId: string;
@@ -10,20 +8,18 @@ export interface AnswerFacts {
   readonly model: string;
   /** Unix seconds. */
   readonly createdS: number;
-  readonly body: Uint8Array;
+  /** What computes the answer, as `system_fingerprint` says it. */
+  readonly fingerprint: string;
   readonly includeUsage: boolean;
   /** Empty: not stated. */
   readonly serviceTier: string;
 }
 
-/** JSON of every word's text, made once. */
-const tokenJson: readonly string[] = tokenTexts.map((text) => JSON.stringify(text));
-
 export interface AnswerText {
   /** Before the first token; empty for completions. */
   readonly roleChunk: string;
-  /** `text` when it is not the whole text of the token. */
-  tokenChunk(tokenId: number, text?: string): string;
+  /** A piece of the answer, as the JSON of its text. */
+  chunk(textJson: string): string;
   /** Says why it ended; then usage, if asked for. The stream's end marker is the gateway's. */
   finalChunks(finishReason: string, usage: Usage): string;
   /** The whole answer for a client that does not stream. */
@@ -37,8 +33,7 @@ export function answerText(facts: AnswerFacts): AnswerText {
     object: chat ? 'chat.completion.chunk' : 'text_completion',
     created: facts.createdS,
     model: facts.model,
-    // Shows whether the client's bytes reached the engine untouched.
-    system_fingerprint: fingerprintOf(facts.body),
+    system_fingerprint: facts.fingerprint,
     ...(facts.serviceTier === '' ? {} : { service_tier: facts.serviceTier }),
   };
   const opening = `data: ${JSON.stringify(head).slice(0, -1)}${facts.includeUsage ? ',"usage":null' : ''},"choices":[{"index":0,`;
@@ -47,7 +42,7 @@ export function answerText(facts: AnswerFacts): AnswerText {
 
   return {
     roleChunk: chat ? `${opening}"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}\n\n` : '',
-    tokenChunk: (tokenId, text) => beforeText + (text === undefined ? tokenJson[tokenId]! : JSON.stringify(text)) + afterText,
+    chunk: (textJson) => beforeText + textJson + afterText,
     finalChunks(finishReason, usage) {
       const last = `${opening}${chat ? '"delta":{}' : '"text":""'},"logprobs":null,"finish_reason":${JSON.stringify(finishReason)}}]}\n\n`;
       return facts.includeUsage ? `${last}data: ${JSON.stringify({ ...head, choices: [], usage: usageJson(usage) })}\n\n` : last;
@@ -58,11 +53,6 @@ export function answerText(facts: AnswerFacts): AnswerText {
       return JSON.stringify({ ...head, object: chat ? 'chat.completion' : 'text_completion', choices: [choice], usage: usageJson(usage) });
     },
   };
-}
-
-/** `sim-` and the CRC-32 of the body's bytes in hex. */
-export function fingerprintOf(body: Uint8Array): string {
-  return `sim-${crc32(body).toString(16).padStart(8, '0')}`;
 }
 
 function usageJson(usage: Usage) {

@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { planStep } from './plan-step.ts';
+
+const decode = (id: number) => ({ id, tokens: 1, generates: true });
+const prompt = (id: number, tokens: number) => ({ id, tokens, generates: true });
+const follower = (id: number, tokens: number) => ({ id, tokens, generates: false });
+
+test('every sequence that decodes gets its token, whatever else there is', () => {
+  const pending = [prompt(1, 500), ...Array.from({ length: 40 }, (_, index) => decode(index + 2))];
+  const items = planStep(pending, 32);
+  expect(items.filter((item) => item.samples).map((item) => item.id)).toEqual(Array.from({ length: 40 }, (_, index) => index + 2));
+  expect(items.at(-1)).toEqual({ id: 1, tokens: 32, samples: false });
+});
+
+test('prompts share a chunk in the order in which they came, and the last token of one gives the first of its answer', () => {
+  expect(planStep([prompt(1, 20), prompt(2, 50)], 32)).toEqual([
+    { id: 1, tokens: 20, samples: true },
+    { id: 2, tokens: 12, samples: false },
+  ]);
+});
+
+test('what follows another engine comes before prompts, and gives no tokens', () => {
+  expect(planStep([prompt(1, 100), follower(2, 3)], 32)).toEqual([
+    { id: 2, tokens: 3, samples: false },
+    { id: 1, tokens: 29, samples: false },
+  ]);
+});
+
+test('with nothing to compute there is no step', () => {
+  expect(planStep([follower(1, 0), { id: 2, tokens: 0, generates: true }], 32)).toEqual([]);
+});

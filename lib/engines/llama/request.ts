@@ -1,0 +1,200 @@
+// From an OpenAI request body to what the llama engine needs. What it cannot honour is refused, with what to do instead:
+// never left out in silence. Fields that change nothing about the tokens (user, metadata, store, …) are not looked at.
+import { refusal } from '../../../core/errors/switchyard-error.ts';
+import type { Refusal } from '../../../proto/gen/messages.ts';
+import type { Grammar, PromptSource, Sampling } from './child/messages.ts';
+import { seedOfRequest } from './sampling.ts';
+import { grammarOf } from './structured-output.ts';
+
+export interface LlamaRequest {
+  /** Token ids are the prompt as it is. */
+  readonly prompt: PromptSource | { readonly kind: 'tokens'; readonly tokens: readonly number[] };
+  /** Set by the client, if at all. */
+  readonly maxTokens: number | undefined;
+  readonly stop: readonly string[];
+  readonly sampling: Sampling;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Where a request says nothing; the same as llama.cpp's own server (tools/server/README.md of ggml-org/llama.cpp). */
+const usual = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const;
+const maxStops = 16;
+const maxBiases = 300;
+
+/** Fields that ask for something else than this engine gives, unless they have a value that asks for nothing. */
+const refused: readonly { readonly field: string; readonly harmless: (value: unknown) => boolean; readonly instead: string }[] = [
+  { field: 'n', harmless: (value) => value === 1, instead: 'this engine gives one choice per request: leave out n' },
+  { field: 'best_of', harmless: (value) => value === 1, instead: 'this engine gives one choice per request: leave out best_of' },
+  { field: 'logprobs', harmless: (value) => value === false, instead: 'this engine gives no log probabilities: leave out logprobs' },
+  { field: 'top_logprobs', harmless: (value) => value === 0, instead: 'this engine gives no log probabilities: leave out top_logprobs' },
+  { field: 'prompt_logprobs', harmless: (value) => value === false, instead: 'this engine gives no log probabilities: leave out prompt_logprobs' },
+  { field: 'echo', harmless: (value) => value === false, instead: 'this engine does not repeat the prompt: leave out echo' },
+  { field: 'suffix', harmless: (value) => value === '', instead: 'this engine does not fill in: leave out suffix' },
+  { field: 'use_beam_search', harmless: (value) => value === false, instead: 'this engine has no beam search: leave out use_beam_search' },
+  { field: 'min_tokens', harmless: (value) => value === 0, instead: 'this engine has no least length: leave out min_tokens' },
+  { field: 'audio', harmless: () => false, instead: 'this engine gives text only: leave out audio' },
+  { field: 'functions', harmless: isEmptyList, instead: 'functions are not supported by this engine: leave them out' },
+  { field: 'prediction', harmless: () => false, instead: 'this engine takes no prediction: leave it out' },
+  {
+    field: 'modalities',
+    harmless: (value) => Array.isArray(value) && value.every((entry) => entry === 'text'),
+    instead: 'this engine gives text only: leave out modalities',
+  },
+  ...['guided_regex', 'regex', 'ebnf', 'guided_decoding_backend', 'return_token_ids', 'kv_transfer_params', 'bad_words', 'logits_processors'].map(
+    (field) => ({ field, harmless: (value: unknown) => value === false, instead: `this engine does not know ${field}: leave it out` }),
+  ),
+  ...['typical_p', 'dynatemp_range', 'dry_multiplier', 'xtc_probability', 'mirostat', 'top_n_sigma', 'length_penalty'].map((field) => ({
+    field,
+    harmless: (value: unknown) => value === 0 || value === 1,
+    instead: `this engine has no ${field}: leave it out`,
+  })),
+];
+
+/** @param context of the engine: its model's vocabulary, and the text of its chat template */
+export function readRequest(
+  requestId: string,
+  endpoint: string,
+  body: Uint8Array,
+  context: { readonly vocabularySize: number; readonly chatTemplate: string },
+): LlamaRequest | Refusal {
+  const parsed = parseJson(body);
+  if (parsed === undefined) return refusal('invalid_json', 'the body is not JSON');
+  const fields = asRecord(parsed);
+  if (!fields) return no('the body must be a JSON object');
+  for (const { field, harmless, instead } of refused) {
+    const value = fields[field];
+    if (value !== undefined && value !== null && !harmless(value)) return no(instead);
+  }
+  const maxTokens = fields.max_completion_tokens ?? fields.max_tokens ?? undefined;
+  if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && (maxTokens as number) > 0)) return no('max_tokens must be a positive integer');
+  const stop: readonly unknown[] = Array.isArray(fields.stop) ? fields.stop : [fields.stop ?? ''];
+  if (stop.length > maxStops || !stop.every((entry) => typeof entry === 'string'))
+    return no(`stop must be a text or a list of at most ${maxStops} texts`);
+  const grammar = grammarOf(fields);
+  if (isRefusal(grammar)) return grammar;
+  const sampling = samplingOf(requestId, fields, grammar.text, context.vocabularySize);
+  if ('code' in sampling) return sampling;
+  const prompt = endpoint === 'completions' ? completionPrompt(fields, context.vocabularySize) : chatPrompt(fields, context.chatTemplate);
+  if ('code' in prompt) return prompt;
+  return { prompt, maxTokens: maxTokens as number | undefined, stop: stop.filter((entry) => entry !== '') as string[], sampling };
+}
+
+/** Output tokens that an answer may have: within the context, and what else limits it. Refused: what leaves no room for an answer. */
+export function outputLimit(promptTokens: number, contextTokens: number, limits: readonly (number | undefined)[]): number | Refusal {
+  if (promptTokens === 0) return no('the prompt is empty: it makes no token');
+  if (promptTokens >= contextTokens) {
+    return refusal('context_length_exceeded', `the context of this model is ${contextTokens} tokens, the prompt has ${promptTokens}: shorten it`);
+  }
+  return Math.min(contextTokens - promptTokens, ...limits.filter((limit) => limit !== undefined));
+}
+
+function samplingOf(requestId: string, fields: Fields, grammar: Grammar | undefined, vocabularySize: number): Sampling | Refusal {
+  const problems: string[] = [];
+  const number = (field: string, otherwise: number, from: number, to: number): number => {
+    const value = fields[field];
+    if (value === undefined || value === null) return otherwise;
+    if (typeof value !== 'number' || !(value >= from && value <= to)) problems.push(`${field} must be a number from ${from} to ${to}`);
+    return value as number;
+  };
+  const topK = number('top_k', usual.topK, -1, 1_000_000);
+  const sampling = {
+    temperature: number('temperature', usual.temperature, 0, 100),
+    topK: Math.max(0, topK),
+    topP: number('top_p', usual.topP, 0, 1),
+    minP: number('min_p', usual.minP, 0, 1),
+    presencePenalty: number('presence_penalty', 0, -2, 2),
+    frequencyPenalty: number('frequency_penalty', 0, -2, 2),
+    repetitionPenalty: number('repetition_penalty', number('repeat_penalty', 1, 0.01, 100), 0.01, 100),
+    ignoreEos: fields.ignore_eos === true,
+  };
+  const { seed, logit_bias: bias } = fields;
+  if (seed !== undefined && seed !== null && !Number.isInteger(seed)) problems.push('seed must be an integer');
+  const logitBias = Object.entries(asRecord(bias) ?? {}).map(([token, value]) => [Number(token), value] as [number, number]);
+  if (bias !== undefined && bias !== null && !asRecord(bias)) problems.push('logit_bias must be an object from token ids to numbers');
+  if (logitBias.length > maxBiases) problems.push(`logit_bias names at most ${maxBiases} tokens`);
+  if (logitBias.some(([token, value]) => !isTokenId(token, vocabularySize) || typeof value !== 'number' || Math.abs(value) > 100)) {
+    problems.push(`logit_bias goes from token ids below ${vocabularySize} to numbers from -100 to 100`);
+  }
+  if (sampling.repetitionPenalty !== 1 && (sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0)) {
+    problems.push('repetition_penalty counts the prompt and the others do not: this engine takes one kind at a time');
+  }
+  if (problems.length > 0) return no(problems[0]!);
+  // -100 bans a token, whatever its logit is.
+  const banned = logitBias.map(([token, value]) => [token, value <= -100 ? Number.NEGATIVE_INFINITY : value] as const);
+  return { ...sampling, logitBias: banned, grammar, seed: typeof seed === 'number' ? foldedSeed(seed) : seedOfRequest(requestId) };
+}
+
+function completionPrompt(fields: Fields, vocabularySize: number): LlamaRequest['prompt'] | Refusal {
+  const prompt =
+    Array.isArray(fields.prompt) && fields.prompt.length === 1 && typeof fields.prompt[0] !== 'number' ? fields.prompt[0] : fields.prompt;
+  if (typeof prompt === 'string' && prompt !== '') return { kind: 'text', text: prompt };
+  if (Array.isArray(prompt) && prompt.length > 0 && prompt.every((id) => typeof id === 'number')) {
+    if (prompt.every((id) => isTokenId(id, vocabularySize))) return { kind: 'tokens', tokens: prompt };
+    return no(`prompt must hold token ids below ${vocabularySize}, the size of this model's vocabulary`);
+  }
+  return no('prompt must be a text or token ids; several prompts are several requests');
+}
+
+function chatPrompt(fields: Fields, chatTemplate: string): PromptSource | Refusal {
+  const { messages, tools, tool_choice: toolChoice } = fields;
+  if (!Array.isArray(messages) || messages.length === 0) return no('messages must hold at least one message');
+  if (chatTemplate === '') return no('this model has no chat template: ask it at /v1/completions');
+  const offersTools = Array.isArray(tools) && tools.length > 0 && toolChoice !== 'none';
+  if (offersTools) return no('this engine calls no tools: leave out tools, or ask for JSON by response_format');
+  const read: Record<string, unknown>[] = [];
+  for (const message of messages) {
+    const fields = asRecord(message);
+    if (typeof fields?.role !== 'string') return no('every message must have a role');
+    const content = contentText(fields.content);
+    if (content === undefined) return no('this engine reads text only: send messages without images, sound or files');
+    read.push({ ...fields, content });
+  }
+  const continues = fields.continue_final_message === true;
+  if (continues && fields.add_generation_prompt !== false) return no('continue_final_message needs add_generation_prompt: false');
+  if (continues && read.at(-1)!.role !== 'assistant') return no('continue_final_message needs a last message of the assistant');
+  return { kind: 'chat', messages: read, template: asRecord(fields.chat_template_kwargs) ?? {}, continues };
+}
+
+function contentText(content: unknown): string | undefined {
+  if (content === undefined || content === null) return '';
+  if (typeof content === 'string') return content;
+  if (!Array.isArray(content)) return undefined;
+  const texts = content
+    .map((part) => asRecord(part))
+    .map((part) => (part?.type === 'text' || part?.type === 'refusal' ? (part.text ?? part.refusal) : undefined));
+  return texts.every((text) => typeof text === 'string') ? texts.join('') : undefined;
+}
+
+/** Seeds are integers of any size and sign; the engine's have 32 bits. */
+function foldedSeed(seed: number): number {
+  return ((seed % 4_294_967_296) + 4_294_967_296) % 4_294_967_296;
+}
+
+function isTokenId(id: unknown, vocabularySize: number): boolean {
+  return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabularySize;
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+
+function isRefusal(value: object): value is Refusal {
+  return 'code' in value;
+}
+
+function no(message: string): Refusal {
+  return refusal('invalid_request', message);
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function asRecord(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+}
