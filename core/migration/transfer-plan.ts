@@ -35,13 +35,42 @@ export function planTransfer(blocks: readonly number[], blockBytes: number, rate
   return pieces;
 }
 
-/** Plans again what a lost connection had not delivered, over the surviving ones. Pieces keep their bytes; only the cuts are new. */
-export function replanTransfer(undelivered: readonly Flow[], rates: readonly number[], quantum = 4): PlannedPiece[] {
-  return layEndToEnd(
-    undelivered.map(({ block, offset, bytes }) => ({ block, offset, bytes })),
-    rates,
-    quantum,
-  );
+/** Bytes that a connection sends at a time; half a queue is taken over only when that is worth a cut. */
+export interface PieceSizes {
+  readonly most: number;
+  readonly leastTakenOver: number;
+}
+
+/**
+ * What a connection sends next, taken out of its queue. An empty queue takes over the second half of the fullest one before:
+ * whatever the speeds turn out to be, all end together, for a few cuts more. Undefined: nothing is left for it.
+ */
+export function takePiece(queues: readonly Flow[][], connection: number, sizes: PieceSizes, quantum = 4): Flow | undefined {
+  const own = queues[connection]!;
+  if (own.length === 0) own.push(...takeHalf(queues, sizes.leastTakenOver, quantum));
+  const first = own[0];
+  if (!first) return undefined;
+  if (first.bytes <= sizes.most) return own.shift();
+  own[0] = { block: first.block, offset: first.offset + sizes.most, bytes: first.bytes - sizes.most };
+  return { block: first.block, offset: first.offset, bytes: sizes.most };
+}
+
+function takeHalf(queues: readonly Flow[][], least: number, quantum: number): Flow[] {
+  let fullest: Flow[] = [];
+  let bytes = 0;
+  for (const queue of queues) {
+    const inQueue = queue.reduce((sum, flow) => sum + flow.bytes, 0);
+    if (inQueue > bytes) [fullest, bytes] = [queue, inQueue];
+  }
+  if (bytes < 2 * least) return [];
+  const halves = layEndToEnd(fullest, [1, 1], quantum);
+  const of = (half: number) => halves.filter(({ connection }) => connection === half).map(flowOf);
+  fullest.splice(0, fullest.length, ...of(0));
+  return of(1);
+}
+
+function flowOf({ block, offset, bytes }: Flow): Flow {
+  return { block, offset, bytes };
 }
 
 /** Cuts a row of flows at borders that are proportional to `weights`, rounded to the quantum. */

@@ -23,6 +23,10 @@ export const systemClock: Clock = {
   now,
   after(delayMs, run) {
     if (Number.isNaN(delayMs)) throw new RangeError('a timer needs a time');
+    if (delayMs <= 0) {
+      const turn = setImmediate(run);
+      return () => clearImmediate(turn);
+    }
     // Measured on the monotonic clock: setting the wall clock neither hurries nor delays a timer. Node may fire a
     // fraction of a millisecond early, which would show callers a time before the one they asked for.
     const dueMs = performance.now() + Math.max(0, delayMs);

@@ -6,7 +6,7 @@ import type { Cancel, Clock } from '../ports/clock.ts';
 import type { StageTarget } from '../ports/engines.ts';
 import type { Connection, Listener, Net } from '../ports/net.ts';
 import type { Span, Telemetry } from '../ports/telemetry.ts';
-import { commitCrc, pieceCrc, tailCrc } from './kv-checks.ts';
+import { commitCrc, pieceKey, pieceTag, tailCrc } from './kv-checks.ts';
 
 export interface KvReceiverOptions {
   readonly net: Net;
@@ -34,6 +34,7 @@ interface Session {
   readonly target: StageTarget;
   readonly connections: Set<Connection>;
   readonly span: Span;
+  readonly key: Uint8Array;
   pending: { commit: KvCommit; connection: Connection; cancel: Cancel } | undefined;
   corrupt: boolean;
   failed: Refusal | undefined;
@@ -51,16 +52,17 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
   function join(hello: KvHello, connection: Connection): Session | Refusal {
     const found = options.find(hello.reservationId, hello.transferToken);
     if ('code' in found) return found;
-    const key = `${hello.reservationId}#${hello.stage}`;
-    let session = sessions.get(key);
+    const name = `${hello.reservationId}#${hello.stage}`;
+    let session = sessions.get(name);
     if (!session) {
       const span = telemetry.start('kv.receive', {
         kind: 'server',
         parent: hello.traceparent ? { traceparent: hello.traceparent } : undefined,
         attributes: { 'switchyard.reservation.id': hello.reservationId, 'switchyard.stage': hello.stage, 'switchyard.instance.id': found.instanceId },
       });
-      session = { target: found.target, connections: new Set(), span, pending: undefined, corrupt: false, failed: undefined, bytes: 0 };
-      sessions.set(key, session);
+      const key = pieceKey(hello.reservationId, hello.transferToken);
+      session = { target: found.target, connections: new Set(), span, key, pending: undefined, corrupt: false, failed: undefined, bytes: 0 };
+      sessions.set(name, session);
     }
     session.connections.add(connection);
     const joined = session;
@@ -68,8 +70,8 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
       joined.connections.delete(connection);
       // Nothing more comes on this one: what a commit waits for may have been lost with it.
       if (joined.pending) answer(joined);
-      if (joined.connections.size > 0 || sessions.get(key) !== joined) return;
-      sessions.delete(key);
+      if (joined.connections.size > 0 || sessions.get(name) !== joined) return;
+      sessions.delete(name);
       joined.span.set({ 'switchyard.bytes': joined.bytes });
       joined.span.end();
     });
@@ -79,10 +81,10 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
   function take(session: Session, piece: KvPiece): void {
     session.bytes += piece.payload.length;
     bytesReceived.add(piece.payload.length, { direction: 'in' });
-    if (pieceCrc(piece) !== piece.crc) {
+    if (Buffer.compare(pieceTag(session.key, piece), piece.tag) !== 0) {
       session.corrupt = true;
       checksFailed.add(1);
-      telemetry.log.warn('KV piece refused, its checksum is wrong', { block: piece.block, offset: piece.offset });
+      telemetry.log.warn('KV piece refused, its code is wrong', { block: piece.block, offset: piece.offset });
     } else session.failed ??= session.target.write(piece);
     if (session.pending) consider(session);
   }
@@ -173,9 +175,11 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
         telemetry.log.warn('KV commit refused, its checksum is wrong', { stage: frame.commit.stage });
         connection.send(KvFrame.encode({ result: { refusal: refusal('corrupt_kv', 'the commit arrived damaged'), missing: [] } }));
       } else if (frame.commit) {
+        // It may have to wait, and the frame's bytes are not ours for so long.
+        const commit = { ...frame.commit, state: frame.commit.state.slice() };
         session.pending?.cancel();
         const waiting = session;
-        session.pending = { commit: frame.commit, connection, cancel: clock.after(commitGraceMs, () => answer(waiting)) };
+        session.pending = { commit, connection, cancel: clock.after(commitGraceMs, () => answer(waiting)) };
         consider(session);
       }
     });

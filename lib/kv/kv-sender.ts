@@ -3,12 +3,13 @@
 // misses at the end is sent again.
 import { isCode } from '../../core/errors/codes.ts';
 import { refusal, toRefusal } from '../../core/errors/switchyard-error.ts';
-import { type PlannedPiece, planTransfer, replanTransfer } from '../../core/migration/transfer-plan.ts';
-import { KvFrame, type KvHave, type KvResult, type Refusal } from '../../proto/gen/messages.ts';
-import type { Clock } from '../ports/clock.ts';
+import { type Flow, planTransfer, takePiece } from '../../core/migration/transfer-plan.ts';
+import { KvFrame, type KvHave, KvPiece, type KvResult, type Refusal } from '../../proto/gen/messages.ts';
+import { type TailFrame, tailFrame } from '../net/tail-frame.ts';
+import type { Cancel, Clock } from '../ports/clock.ts';
 import type { StageSource } from '../ports/engines.ts';
 import type { Connection, Net } from '../ports/net.ts';
-import { commitCrc, pieceCrc } from './kv-checks.ts';
+import { commitCrc, pieceKey, pieceTag } from './kv-checks.ts';
 import { maxKvFrameBytes } from './kv-receiver.ts';
 import type { Turns } from './turns.ts';
 
@@ -35,16 +36,19 @@ export interface SendReport {
 }
 
 /** Larger pieces go out in frames of this size, so that cancelling a sequence is noticed soon. */
-const maxPieceBytes = 256 * 1024;
+const pieceSizes = { most: 256 * 1024, leastTakenOver: 32 * 1024 };
 /** A connection holds back when this much has not left yet. */
 const maxBufferedBytes = 512 * 1024;
 const maxConnections = 16;
+/** A commit may be behind much that was sent before it: it is sent over the next connection too after this. */
+const askNextAfterMs = 500;
 /** Times that missing blocks are sent again before the stage fails. */
 const maxRounds = 3;
 
 /** Sends a stage. Refused: `transfer_failed`, `corrupt_kv`, what the receiver refuses, what ends the sequence meanwhile. */
 export async function sendStage(options: SendStageOptions): Promise<SendReport | Refusal> {
   const { source } = options;
+  const key = pieceKey(options.reservationId, options.transferToken);
   const wanted = Math.max(1, Math.min(options.connections, maxConnections, source.blocks.length));
   let lanes: Lane[] = [];
   const cancelTimeout = options.clock.after(options.timeoutMs, () => {
@@ -63,8 +67,9 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
     const versionThere = new Map(have.blocks.map((block, i) => [block, have.versions[i] ?? 0]));
     let blocks = source.blocks.filter(({ block, version }) => (versionThere.get(block) ?? 0) < version).map(({ block }) => block);
     report.connectionsLost = wanted - lanes.length;
+    let trusted: readonly Lane[] = lanes;
     for (let round = 0; ; round++) {
-      await sendBlocks(blocks, lanes, options, report);
+      await sendBlocks(blocks, trusted, { ...options, key }, report);
       const result = await commit(options, lanes);
       if (!result) return refusal('transfer_failed', `every connection to ${options.address} was lost in stage ${options.stage}`);
       // The commit itself may have been damaged: then nothing is missing, and it is sent again.
@@ -73,6 +78,7 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
       if (round === maxRounds)
         return result.refusal ? told(result.refusal) : refusal('transfer_failed', `${result.missing.length} blocks did not arrive`);
       blocks = [...result.missing];
+      trusted = withoutLate(lanes, new Set(blocks));
     }
   } catch (thrown) {
     return toRefusal(thrown);
@@ -90,6 +96,8 @@ function told(refused: Refusal): Refusal {
 interface Lane {
   readonly connection: Connection;
   alive: boolean;
+  /** What it was given since the last commit. */
+  sent: Flow[];
   /** Undefined: the connection was lost before. */
   readonly have: Promise<KvHave | undefined>;
   result: (result: KvResult | undefined) => void;
@@ -103,7 +111,7 @@ async function openLane(options: SendStageOptions, index: number): Promise<Lane 
     return undefined;
   }
   let gotHave: (have: KvHave | undefined) => void = () => {};
-  const lane: Lane = { connection, alive: true, have: new Promise((resolve) => (gotHave = resolve)), result: () => {} };
+  const lane: Lane = { connection, alive: true, sent: [], have: new Promise((resolve) => (gotHave = resolve)), result: () => {} };
   connection.onClose(() => {
     lane.alive = false;
     gotHave(undefined);
@@ -125,65 +133,119 @@ async function openLane(options: SendStageOptions, index: number): Promise<Lane 
   return lane;
 }
 
-/** Sends blocks over the lanes that live, and what dying lanes owed over the rest, until all is out or no lane is left. */
+interface Sending extends SendStageOptions {
+  readonly key: Uint8Array;
+}
+
+/**
+ * Sends blocks over the lanes that live, until all is out or no lane is left. A lane that has nothing left to send takes over
+ * half of what another has before it, so a slow one carries little. What was handed to a lane that is lost may have been lost
+ * with it: all of it is sent again.
+ */
 async function sendBlocks(
   blocks: readonly number[],
   lanes: readonly Lane[],
-  options: SendStageOptions,
+  options: Sending,
   report: { blocksSent: number; bytesSent: number; connectionsLost: number },
 ): Promise<void> {
+  report.blocksSent += blocks.length;
   let alive = lanes.filter((lane) => lane.alive);
-  let pieces = planTransfer(
+  const plan = planTransfer(
     blocks,
     options.source.blockBytes,
     alive.map(() => 1),
   );
-  report.blocksSent += blocks.length;
-  while (pieces.length > 0 && alive.length > 0) {
-    const assigned = alive.map((_, index) => pieces.filter((piece) => piece.connection === index));
-    await Promise.all(alive.map((lane, index) => pump(lane, assigned[index]!, options, report)));
-    // What was handed to a lost connection may have been lost with it: all of it counts as undelivered.
-    const owed: PlannedPiece[] = alive.flatMap((lane, index) => (lane.alive ? [] : assigned[index]!));
+  let queues: Flow[][] = alive.map((_, index) => plan.filter((piece) => piece.connection === index));
+  while (alive.length > 0 && isLeft(queues)) {
+    for (const lane of alive) lane.sent = [];
+    // A slow lane may take long to be rid of what it was given last; when nothing else is left nobody waits for that.
+    await new Promise<void>((resolve, reject) => {
+      Promise.all(alive.map((lane, index) => pump(lane, index, queues, options, report, resolve))).then(() => resolve(), reject);
+    });
+    const owed = alive.flatMap((lane) => (lane.alive ? [] : lane.sent)).concat(queues.flat());
     const survivors = alive.filter((lane) => lane.alive);
     report.connectionsLost += alive.length - survivors.length;
     alive = survivors;
-    pieces = replanTransfer(
-      owed,
-      alive.map(() => 1),
-    );
+    queues = [owed, ...alive.slice(1).map(() => [])];
   }
 }
 
-async function pump(lane: Lane, pieces: readonly PlannedPiece[], options: SendStageOptions, report: { bytesSent: number }): Promise<void> {
-  const { source, turns, last } = options;
-  for (const piece of pieces) {
-    for (let done = 0; done < piece.bytes && lane.alive; done += maxPieceBytes) {
-      const offset = piece.offset + done;
-      await turns.work(() => {
-        const payload = source.read(piece.block, offset, Math.min(maxPieceBytes, piece.bytes - done));
-        const version = source.versions[piece.block]!;
-        const sent = { block: piece.block, offset, blockBytes: source.blockBytes, version, payload };
-        lane.connection.send(KvFrame.encode({ piece: { ...sent, crc: pieceCrc(sent) } }));
-        report.bytesSent += payload.length;
-      }, last);
-      await lane.connection.drained(maxBufferedBytes);
-    }
+async function pump(
+  lane: Lane,
+  index: number,
+  queues: Flow[][],
+  options: Sending,
+  report: { bytesSent: number },
+  nothingLeft: () => void,
+): Promise<void> {
+  while (lane.alive) {
+    const piece = takePiece(queues, index, pieceSizes);
+    if (!piece) return;
+    lane.sent.push(piece);
+    await options.turns.work(() => {
+      const { head, tail } = pieceFrame(piece, options);
+      lane.connection.send(head, tail);
+      report.bytesSent += tail.length;
+    }, options.last);
+    if (!isLeft(queues)) nothingLeft();
+    await lane.connection.drained(maxBufferedBytes);
   }
 }
 
-/** Asks the receiver what is missing, over the first lane that answers. Undefined: none does. */
-async function commit(options: SendStageOptions, lanes: readonly Lane[]): Promise<KvResult | undefined> {
-  const { source, stage, last } = options;
+function isLeft(queues: readonly Flow[][]): boolean {
+  return queues.some((queue) => queue.length > 0);
+}
+
+/** Fields of KvFrame and KvPiece, as commands.proto numbers them. */
+const pieceField = 3;
+const payloadField = 5;
+const noBytes = new Uint8Array(0);
+
+/** The payload is the engine's own memory, not copied: should it be written before it has left, its code is wrong and it is sent again. */
+function pieceFrame({ block, offset, bytes }: Flow, { source, key }: Sending): TailFrame {
+  const payload = source.read(block, offset, bytes);
+  const place = { block, offset, blockBytes: source.blockBytes, version: source.versions[block]! };
+  const tag = pieceTag(key, { ...place, payload });
+  return tailFrame(pieceField, KvPiece.encode({ ...place, tag, payload: noBytes }), payloadField, payload);
+}
+
+/** The lanes that have delivered everything; all, when every one owes something. A slow one holds megabytes in the kernel. */
+function withoutLate(lanes: readonly Lane[], missing: ReadonlySet<number>): readonly Lane[] {
+  const prompt = lanes.filter((lane) => lane.alive && !lane.sent.some(({ block }) => missing.has(block)));
+  return prompt.length > 0 ? prompt : lanes;
+}
+
+/** Asks the receiver what is missing, over the fastest lane, and over the next while that is silent. Undefined: all are lost. */
+function commit(options: SendStageOptions, lanes: readonly Lane[]): Promise<KvResult | undefined> {
+  const { source, stage, last, clock } = options;
   const sent = { stage, blocks: source.versions.length, last, state: source.state, versions: source.versions };
   const frame = KvFrame.encode({ commit: { ...sent, crc: commitCrc(sent) } });
-  for (const lane of lanes) {
-    if (!lane.alive) continue;
-    const answered = new Promise<KvResult | undefined>((resolve) => {
-      lane.result = resolve;
-    });
-    lane.connection.send(frame);
-    const result = await answered;
-    if (result) return result;
-  }
-  return undefined;
+  const fastestFirst = [...lanes].sort((a, b) => a.connection.buffered() - b.connection.buffered() || bytesOf(b) - bytesOf(a));
+  return new Promise((resolve) => {
+    const asked = new Set<Lane>();
+    let cancel: Cancel = () => {};
+
+    function end(result: KvResult | undefined): void {
+      cancel();
+      for (const lane of asked) lane.result = () => {};
+      resolve(result);
+    }
+
+    function askNext(): void {
+      cancel();
+      const lane = fastestFirst.find((each) => each.alive && !asked.has(each));
+      if (lane) {
+        asked.add(lane);
+        lane.result = (result) => (result ? end(result) : askNext());
+        cancel = clock.after(askNextAfterMs, askNext);
+        lane.connection.send(frame);
+      } else if (![...asked].some(({ alive }) => alive)) end(undefined);
+    }
+
+    askNext();
+  });
+}
+
+function bytesOf({ sent }: Lane): number {
+  return sent.reduce((sum, { bytes }) => sum + bytes, 0);
 }

@@ -18,7 +18,7 @@ export class ConnectionEnds {
       this.#onFrame(frame);
       return true;
     }
-    this.#held.push(frame);
+    this.#held.push(frame.slice());
     return this.#held.length < maxHeldFrames;
   }
 

@@ -6,6 +6,7 @@ import type { Connection } from '../ports/net.ts';
 import { ConnectionEnds } from './connection-ends.ts';
 import type { Door } from './door.ts';
 import { createFrameParser, lengthBytes } from './frame-parser.ts';
+import { readingSocket } from './reading-socket.ts';
 import type { TlsMaterial } from './tls.ts';
 
 /** A closing connection whose peer takes nothing is cut after this. */
@@ -93,10 +94,11 @@ export interface TcpListening {
 
 export function listenTcp({ host, port, tls, door }: TcpListening, onSocket: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = tls?.cert ? createTlsServer(serverTls(tls)) : createServer();
+    const server = tls?.cert ? createTlsServer(serverTls(tls)) : createServer({ pauseOnConnect: true });
     // Before whoever lets sockets in: one that needs no proof is let in at once.
     door.guard(server);
-    server.on(tls?.cert ? 'secureConnection' : 'connection', onSocket);
+    if (tls?.cert) server.on('secureConnection', onSocket);
+    else server.on('connection', (socket) => onSocket(readingSocket(socket)));
     server.once('error', reject);
     server.listen(port, host, () => {
       server.off('error', reject);

@@ -12,7 +12,10 @@ export interface Connection {
   buffered(): number;
   /** Resolves when `buffered()` has fallen below `bytes`, or on close. */
   drained(bytes: number): Promise<void>;
-  /** Set once, right after the connection is made: frames that came earlier are held until then. */
+  /**
+   * Set once, right after the connection is made: frames that came earlier are held until then. A frame of a KV connection is
+   * the handler's for as long as it runs; what it keeps of it, it copies.
+   */
   onFrame(handler: (frame: Uint8Array) => void): void;
   /** Called once, also when the connection is closed already. */
   onClose(handler: (why: string) => void): void;

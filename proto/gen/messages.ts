@@ -473,7 +473,7 @@ export interface KvPiece {
   blockBytes: number;
   version: number;
   payload: Uint8Array;
-  crc: number;
+  tag: Uint8Array;
 }
 export const KvPiece: Codec<KvPiece> = codec('KvPiece', wire.write_switchyard_engine_v1_KvPiece, wire.read_switchyard_engine_v1_KvPiece);
 

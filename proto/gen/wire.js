@@ -1729,12 +1729,12 @@ export function write_switchyard_engine_v1_KvPiece(writer, message) {
   if (message.blockBytes != null && message.blockBytes !== 0) writer.uint32(24).uint32(message.blockBytes);
   if (message.version != null && message.version !== 0) writer.uint32(32).uint32(message.version);
   if (message.payload != null && message.payload.length > 0) writer.uint32(42).bytes(message.payload);
-  if (message.crc != null && message.crc !== 0) writer.uint32(53).fixed32(message.crc);
+  if (message.tag != null && message.tag.length > 0) writer.uint32(58).bytes(message.tag);
   return writer;
 }
 
 export function read_switchyard_engine_v1_KvPiece(reader, target) {
-  const message = target ?? { block: 0, offset: 0, blockBytes: 0, version: 0, payload: noBytes, crc: 0 };
+  const message = target ?? { block: 0, offset: 0, blockBytes: 0, version: 0, payload: noBytes, tag: noBytes };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -1753,8 +1753,8 @@ export function read_switchyard_engine_v1_KvPiece(reader, target) {
       case 42:
         message.payload = reader.bytes();
         break;
-      case 53:
-        message.crc = reader.fixed32();
+      case 58:
+        message.tag = reader.bytes();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

@@ -80,8 +80,8 @@ describe.each([
               const value = inner[name as keyof Connection];
               return typeof value === 'function' ? value.bind(inner) : value;
             }
-            return (bytes: Uint8Array) => {
-              const changed = bend(KvFrame.decode(bytes), inner, index);
+            return (head: Uint8Array, tail: Uint8Array = new Uint8Array(0)) => {
+              const changed = bend(KvFrame.decode(Buffer.concat([head, tail])), inner, index);
               if (changed) inner.send(changed);
             };
           },

@@ -1,6 +1,5 @@
-// The frame that opens a stream. A large body stays the client's own bytes: it travels as the tail of the frame, and what comes
-// before it says how long it is. On the wire it is a LinkFrame like any other.
-import protobuf from 'protobufjs/minimal.js';
+// The frame that opens a stream. A large body stays the client's own bytes.
+import { tailFrame } from '../../lib/net/tail-frame.ts';
 import { LinkFrame, OpenStream } from '../../proto/gen/messages.ts';
 
 export interface OutgoingFrame {
@@ -10,19 +9,13 @@ export interface OutgoingFrame {
 
 /** A smaller body is copied into its frame: two pieces cost more. */
 const copiedBytes = 16_384;
-/** Fields of LinkFrame and OpenStream, as link.proto numbers them, both length-delimited. */
-const openTag = (2 << 3) | 2;
-const bodyTag = (6 << 3) | 2;
+/** Fields of LinkFrame and OpenStream, as link.proto numbers them. */
+const openField = 2;
+const bodyField = 6;
 const noBytes = new Uint8Array();
 
 export function openFrame(open: OpenStream): OutgoingFrame {
   const { body } = open;
   if (body.length < copiedBytes) return { head: LinkFrame.encode({ open }), tail: undefined };
-  const facts = OpenStream.encode({ ...open, body: noBytes });
-  const bodyHead = protobuf.Writer.create().uint32(bodyTag).uint32(body.length).finish();
-  const frameHead = protobuf.Writer.create()
-    .uint32(openTag)
-    .uint32(facts.length + bodyHead.length + body.length)
-    .finish();
-  return { head: Buffer.concat([frameHead, facts, bodyHead]), tail: body };
+  return tailFrame(openField, OpenStream.encode({ ...open, body: noBytes }), bodyField, body);
 }

@@ -12,11 +12,11 @@ import { createTurns } from '../../lib/kv/turns.ts';
 import { createNodeNet } from '../../lib/net/node-net.ts';
 import type { StageSource } from '../../lib/ports/engines.ts';
 import type { Net } from '../../lib/ports/net.ts';
-import { startThrottle } from './harness/throttle.ts';
 import { cpuMicrosOf } from './harness/process-cost.ts';
 import type { PriceTable } from './harness/report.ts';
 import { type BenchRun, runBench } from './harness/run-bench.ts';
 import { percentile } from './harness/statistics.ts';
+import { startThrottle } from './harness/throttle.ts';
 
 const blockBytes = 1 << 20;
 const blockCount = 1_024;
@@ -29,7 +29,7 @@ interface Sink {
 }
 
 async function startSink(run: BenchRun): Promise<Sink> {
-  const child = fork(join(import.meta.dirname, 'harness/kv-sink.ts'), [String(blockBytes), String(blockCount)]);
+  const child = fork(join(import.meta.dirname, 'harness/kv-sink.ts'), [String(blockCount)]);
   run.atEnd(async () => {
     const ended = once(child, 'exit');
     child.kill();
@@ -63,7 +63,7 @@ interface SendOptions {
 let stages = 0;
 
 async function sendKv(sink: Sink, connections: number, memory: Buffer, { net = createNodeNet(systemClock), blocks = blockCount }: SendOptions = {}) {
-  const version = ++stages;
+  const version = 1;
   const source: StageSource = {
     blockBytes,
     blocks: Array.from({ length: blocks }, (_, block) => ({ block, version })),
@@ -74,7 +74,7 @@ async function sendKv(sink: Sink, connections: number, memory: Buffer, { net = c
     read: (block, offset, bytes) => memory.subarray(block * blockBytes + offset, block * blockBytes + offset + bytes),
     confirmed: () => ({ blocksRemaining: 0 }),
   };
-  const names = { address: sink.kv, reservationId: 'bench', transferToken: 't', stage: version, traceparent: '' };
+  const names = { address: sink.kv, reservationId: `bench-${++stages}`, transferToken: 't', stage: 0, traceparent: '' };
   const sent = await sendStage({
     ...{ net, clock: systemClock, source, turns: createTurns(systemClock), ...names },
     ...{ last: false, connections, timeoutMs: 120_000 },
@@ -131,7 +131,7 @@ async function speeds(run: BenchRun, sink: Sink, memory: Buffer): Promise<PriceT
     columns: ['connections', 'raw MB/s', 'KV MB/s', 'KV / raw', 'raw: sender us/MB', 'receiver us/MB', 'KV: sender us/MB', 'receiver us/MB'],
     rows,
     notes: [
-      `Medians of ${rounds}. The raw reader throws away what it reads; ours checks every piece (CRC-32 on both sides) and copies it to its place.`,
+      `Medians of ${rounds}. The raw reader throws away what it reads; ours checks every piece (GMAC on both sides) and copies it to its place.`,
     ],
   };
 }
@@ -193,11 +193,7 @@ async function slowLinks(run: BenchRun, sink: Sink, memory: Buffer): Promise<Pri
   return {
     title: `${Math.round(bytes / 1e6)} MB over ${connections} connections of ${bytesPerSecond / 1e6} MB/s`,
     columns: ['connections', 'took, s', 'ideal, s', 'took / ideal'],
-    rows: [
-      await over('all alike', alike),
-      await over('one at a tenth of the speed', oneSlow),
-      await over('one lost after 1 MB', alike, 1e6),
-    ],
+    rows: [await over('all alike', alike), await over('one at a tenth of the speed', oneSlow), await over('one lost after 1 MB', alike, 1e6)],
     notes: ['Ideal: all bytes over the speeds of all connections that last.'],
   };
 }

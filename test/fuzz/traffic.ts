@@ -68,7 +68,8 @@ export class Traffic {
         get: (target, name) => {
           const member = Reflect.get(target, name);
           if (name !== 'send') return typeof member === 'function' ? member.bind(target) : member;
-          return (frame: Uint8Array) => {
+          return (head: Uint8Array, tail?: Uint8Array) => {
+            const frame = tail ? Buffer.concat([head, tail]) : head;
             this.add(kind, frame);
             if (kind === 'kv/to-target' && KvFrame.decode(frame).commit?.last) this.add('kv/last-commit', frame);
             target.send(frame);

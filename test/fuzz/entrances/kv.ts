@@ -3,7 +3,7 @@
 
 import * as contracts from '../../../lib/contracts.ts';
 import { askFleet } from '../../../lib/fleet/ask-fleet.ts';
-import { commitCrc, pieceCrc } from '../../../lib/kv/kv-checks.ts';
+import { commitCrc, pieceKey, pieceTag } from '../../../lib/kv/kv-checks.ts';
 import type { Connection } from '../../../lib/ports/net.ts';
 import { KvFrame, LinkFrame, SequenceState } from '../../../proto/gen/messages.ts';
 import type { Chooser } from '../chooser.ts';
@@ -16,14 +16,14 @@ const framesPerConnection = 30;
 const instanceId = 'chat-2';
 
 /** Checksums fit again: the receiver must not rely on them against a sender that means it. */
-function withRightSums(bytes: Uint8Array): Uint8Array {
+function withRightSums(bytes: Uint8Array, key: Uint8Array): Uint8Array {
   let frame: KvFrame;
   try {
     frame = KvFrame.decode(bytes);
   } catch {
     return bytes;
   }
-  if (frame.piece) return KvFrame.encode({ piece: { ...frame.piece, crc: pieceCrc(frame.piece) } });
+  if (frame.piece) return KvFrame.encode({ piece: { ...frame.piece, tag: pieceTag(key, frame.piece) } });
   if (frame.commit) return KvFrame.encode({ commit: { ...frame.commit, crc: commitCrc(frame.commit) } });
   return bytes;
 }
@@ -43,6 +43,7 @@ export const kvReceiverEntrance: Entrance = {
     const blockBytes = frames.map((bytes) => KvFrame.decode(bytes).piece?.blockBytes ?? 0).find((size) => size > 0) ?? 0;
     const bodies = frames.filter((bytes) => !KvFrame.decode(bytes).hello);
     let connection: Connection | undefined;
+    let key = pieceKey('', '');
     let gateway: Connection | undefined;
     let sent = 0;
     let number = 0;
@@ -76,6 +77,7 @@ export const kvReceiverEntrance: Entrance = {
         ),
       );
       count(outcomes, reserved?.refusal ? 'reservation refused' : 'reserved');
+      key = pieceKey(reservationId, reserved?.transferToken ?? '');
       connection = await net.connect(fleet.kvAddress, { timeoutMs: 1_000, maxFrameBytes: 1 << 26 });
       const made = connection;
       closed = false;
@@ -102,7 +104,7 @@ export const kvReceiverEntrance: Entrance = {
       if (!commit) return false;
       for (const [block, version] of commit.versions.entries()) {
         const piece = { block, offset: 0, blockBytes, version, payload: new Uint8Array(blockBytes) };
-        connection!.send(KvFrame.encode({ piece: { ...piece, crc: pieceCrc(piece) } }));
+        connection!.send(KvFrame.encode({ piece: { ...piece, tag: pieceTag(key, piece) } }));
       }
       const own = SequenceState.encode({ ...SequenceState.decode(commit.state), requestId: `req-${number}` });
       const state = chooser.chance(0.4) ? own : mutateProtobuf(own, states, fleet.names, chooser);
@@ -165,7 +167,7 @@ export const kvReceiverEntrance: Entrance = {
         sent++;
         const valid = chooser.pick(bodies);
         const bytes = chooser.chance(0.4) ? valid : mutateProtobuf(valid, bodies, fleet.names, chooser);
-        connection!.send(chooser.chance(0.85) ? withRightSums(bytes) : bytes);
+        connection!.send(chooser.chance(0.85) ? withRightSums(bytes, key) : bytes);
         if (sent === framesPerConnection) {
           await fleet.clock.advance(400);
           await takeOver();
