@@ -71,6 +71,7 @@ const bans: readonly Ban[] = [
     allowedIn: [
       'lib/net/door.ts',
       'lib/net/node-net.ts',
+      'lib/net/reading-socket.ts',
       'lib/net/tcp.ts',
       'lib/net/websocket.ts',
       'lib/http/node-client.ts',
