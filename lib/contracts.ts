@@ -32,6 +32,8 @@ export const booked = topic('router.booked', m.Bookings);
 
 /** Keys: pool, instance. */
 export const instanceStatus = topic('status.*.*', m.InstanceStatus);
+/** Keys: pool, instance. By agents whose engines say what they cache. */
+export const prefixesCached = topic('prefixes.*.*', m.CachedPrefixes);
 export const fleetChanged = topic('fleet.view', m.FleetDelta);
 /** Served by the publishing tracker. The answer is one page. */
 export const getFleet = rpc('fleet.get', m.FleetQuery, m.FleetView);

@@ -47,6 +47,22 @@ describe('prefix index', () => {
     expect([...index.match(chained(1, 2, 3)).keys()]).toEqual(Array.from({ length: 8 }, (_, k) => `i${1_999 - k}`));
   });
 
+  test('what an instance reports takes the place of what was remembered', () => {
+    const index = new PrefixIndex();
+    index.add('a', [1, 2, 3]);
+    index.add('b', [1]);
+    index.replace('a', [7, 1]);
+    expect(index.match([1, 2, 3])).toEqual(
+      new Map([
+        ['b', 1],
+        ['a', 1],
+      ]),
+    );
+    expect(index.match([7]).get('a')).toBe(1);
+    index.replace('a', []);
+    expect([index.match([7]).size, index.entries]).toEqual([0, 1]);
+  });
+
   test('forgets the least recently used, and the end of a chain before its start', () => {
     const index = new PrefixIndex({ maxEntries: 100, maxPerInstance: 3, maxHolders: 64 });
     index.add('a', [1, 2]);

@@ -1,5 +1,5 @@
-// Which instances have probably cached which prefixes: remembered from where requests were sent, not reported by
-// engines, so it may be wrong in both directions. Bounded: each instance keeps its most recently used hashes, and the
+// Which instances have probably cached which prefixes: remembered from where requests were sent, so it may be wrong in both
+// directions. Of engines that report what they cache each report takes the place of what was remembered. Bounded: each instance keeps its most recently used hashes, and the
 // share of each shrinks when there are many instances, so that all together never exceed `maxEntries`. A hash that many
 // share (a system prompt) remembers the `maxHolders` that used it last: where nearly all have it, it decides nothing, and
 // looking all of them up would cost more than the rest of a decision.
@@ -57,6 +57,12 @@ export class PrefixIndex {
     }
     // Longest first, so that the shortest prefix, which most requests share, is the last to be forgotten.
     for (let k = hashes.length - 1; k >= 0; k--) this.#touch(holder, hashes[k]!);
+  }
+
+  /** The instance says itself what it has: these, the most useful last, and no others. */
+  replace(instanceId: string, hashes: readonly number[]): void {
+    this.forget(instanceId);
+    for (const hash of hashes) this.add(instanceId, [hash]);
   }
 
   /** How many of the leading blocks each instance has; instances that have none are absent. At most blocks x `maxHolders` steps. */

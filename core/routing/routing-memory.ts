@@ -1,6 +1,6 @@
 // What a router knows: the fleet with what is in flight, which prefixes and sessions are probably where. Every part is
 // bounded and may lag: wrong knowledge costs balance, never safety.
-import type { FleetView, RequestInfo } from '../../proto/gen/messages.ts';
+import type { CachedPrefixes, FleetView, RequestInfo } from '../../proto/gen/messages.ts';
 import { changeOfView, type FleetChange } from '../tracking/fleet-replica.ts';
 import type { AccountLimits, InFlightBooking } from './account.ts';
 import { FleetLoad } from './fleet-load.ts';
@@ -13,11 +13,16 @@ export interface Placement extends InFlightBooking {
   readonly sessionId: string;
 }
 
+/** Hashes of one report; of a longer one the last are taken. */
+const reportedHashesMax = 4_096;
+
 export class RoutingMemory {
   readonly fleet: FleetLoad;
   readonly prefixes: PrefixIndex;
   readonly sessions: SessionIndex;
   readonly #incarnations = new Map<string, number>();
+  /** Newest report of each instance that says what it has cached. */
+  readonly #reported = new Map<string, { readonly incarnation: number; readonly sequenceNumber: number }>();
 
   constructor(limits: { account?: AccountLimits; prefixes?: PrefixIndexLimits; sessions?: number } = {}) {
     this.fleet = new FleetLoad(limits.account);
@@ -42,6 +47,16 @@ export class RoutingMemory {
     this.sessions.set(placement.sessionId, placement.instanceId);
   }
 
+  /** What an engine says it has cached. Late and repeated reports, and those of instances that are not in the view, change nothing. */
+  takeCached(report: Pick<CachedPrefixes, 'instanceId' | 'incarnation' | 'sequenceNumber' | 'hashes'>): void {
+    const { instanceId, incarnation, sequenceNumber, hashes } = report;
+    if (this.#incarnations.get(instanceId) !== incarnation) return;
+    const known = this.#reported.get(instanceId);
+    if (known?.incarnation === incarnation && known.sequenceNumber >= sequenceNumber) return;
+    this.#reported.set(instanceId, { incarnation, sequenceNumber });
+    this.prefixes.replace(instanceId, hashes.slice(-reportedHashesMax));
+  }
+
   /** Takes in a whole view. */
   takeView(view: FleetView, nowMs: number): void {
     this.takeChange(changeOfView(view), nowMs);
@@ -53,11 +68,11 @@ export class RoutingMemory {
     if (change.whole) {
       const present = new Set(change.changed.map(({ status }) => status?.instanceId ?? ''));
       this.prefixes.retain(present);
-      for (const instanceId of this.#incarnations.keys()) if (!present.has(instanceId)) this.#incarnations.delete(instanceId);
+      for (const instanceId of this.#incarnations.keys()) if (!present.has(instanceId)) this.#forget(instanceId);
     }
     for (const instanceId of change.removed) {
       this.prefixes.forget(instanceId);
-      this.#incarnations.delete(instanceId);
+      this.#forget(instanceId);
     }
     for (const { status } of change.changed) {
       if (!status) continue;
@@ -65,5 +80,10 @@ export class RoutingMemory {
       if (before !== undefined && before !== status.incarnation) this.prefixes.forget(status.instanceId);
       this.#incarnations.set(status.instanceId, status.incarnation);
     }
+  }
+
+  #forget(instanceId: string): void {
+    this.#incarnations.delete(instanceId);
+    this.#reported.delete(instanceId);
   }
 }

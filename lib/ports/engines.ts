@@ -89,6 +89,11 @@ export interface EngineAdapter {
   hold(requestId: string, epoch: number, held: boolean): void;
   /** Sequences that have not ended. */
   readonly size: number;
+  /**
+   * With `kv_events`: hashes of leading prompt blocks (core/routing/prefix-hash.ts) that are cached now, the most useful last;
+   * `version` grows with every change. Undefined: not known at the moment.
+   */
+  cachedPrefixes?(): { readonly version: number; readonly hashes: readonly number[] } | undefined;
   /** With `kv_export`, `kv_state` or `kv_pull` only. */
   readonly kv?: KvAdapter;
   /** Asks the engine for a token that nobody sees: what it says instead of one. Ends within a second, and never throws. */

@@ -37,7 +37,10 @@ export function seatRole(seat: AgentSeat): Required<BusRole> {
     pattern: subjectOf(contract.pattern, keys),
   });
   return {
-    publishes: [...(everyService.publishes ?? []), ...all.map(({ pool, id }) => of(contracts.instanceStatus, [pool, id]))],
+    publishes: [
+      ...(everyService.publishes ?? []),
+      ...all.flatMap(({ pool, id }) => [of(contracts.instanceStatus, [pool, id]), of(contracts.prefixesCached, [pool, id])]),
+    ],
     hears: everyService.hears ?? [],
     asks: [contracts.listRequests],
     serves: [...(everyService.serves ?? []), ...all.flatMap(({ id }) => served.map((contract) => of(contract, [id])))],

@@ -90,7 +90,7 @@ const services: Readonly<Record<ServiceName, Role>> = {
       asks: [contracts.getFleet],
       serves: [contracts.route],
       publishes: [contracts.booked],
-      hears: [contracts.booked, contracts.requestsDone, contracts.queueOwnerChanged, contracts.fleetChanged],
+      hears: [contracts.booked, contracts.requestsDone, contracts.queueOwnerChanged, contracts.fleetChanged, contracts.prefixesCached],
     },
     store: { appends: ['decision/*'] },
   },
@@ -124,7 +124,7 @@ const services: Readonly<Record<ServiceName, Role>> = {
     bus: {
       asks: [contracts.listRequests],
       serves: [...moving, ...launching],
-      publishes: [contracts.instanceStatus],
+      publishes: [contracts.instanceStatus, contracts.prefixesCached],
       records: [contracts.requestsDone],
     },
     store: { leases: ['instance/*'] },

@@ -119,6 +119,17 @@ export interface Bookings {
 }
 export const Bookings: Codec<Bookings> = codec('Bookings', wire.write_switchyard_routing_v1_Bookings, wire.read_switchyard_routing_v1_Bookings);
 
+/** switchyard.fleet.v1.CachedPrefixes */
+export interface CachedPrefixes {
+  meta?: Meta | null;
+  instanceId: string;
+  pool: string;
+  incarnation: number;
+  sequenceNumber: number;
+  hashes: readonly number[];
+}
+export const CachedPrefixes: Codec<CachedPrefixes> = codec('CachedPrefixes', wire.write_switchyard_fleet_v1_CachedPrefixes, wire.read_switchyard_fleet_v1_CachedPrefixes);
+
 /** switchyard.engine.v1.CancelStream */
 export interface CancelStream {
   stream: number;

@@ -22,6 +22,8 @@ export const write_switchyard_routing_v1_Booking: Write;
 export const read_switchyard_routing_v1_Booking: Read;
 export const write_switchyard_routing_v1_Bookings: Write;
 export const read_switchyard_routing_v1_Bookings: Read;
+export const write_switchyard_fleet_v1_CachedPrefixes: Write;
+export const read_switchyard_fleet_v1_CachedPrefixes: Read;
 export const write_switchyard_engine_v1_CancelStream: Write;
 export const read_switchyard_engine_v1_CancelStream: Read;
 export const write_switchyard_routing_v1_CandidateInput: Write;

@@ -438,6 +438,49 @@ export function read_switchyard_routing_v1_Bookings(reader, target) {
   return message;
 }
 
+export function write_switchyard_fleet_v1_CachedPrefixes(writer, message) {
+  if (message.meta != null) write_switchyard_common_v1_Meta(writer.uint32(10).fork(), message.meta).ldelim();
+  if (message.instanceId != null && message.instanceId !== '') writer.uint32(18).string(message.instanceId);
+  if (message.pool != null && message.pool !== '') writer.uint32(26).string(message.pool);
+  if (message.incarnation != null && message.incarnation !== 0) writer.uint32(33).double(message.incarnation);
+  if (message.sequenceNumber != null && message.sequenceNumber !== 0) writer.uint32(41).double(message.sequenceNumber);
+  if (message.hashes != null && message.hashes.length > 0) writer.uint32(50).fixed32s(message.hashes);
+  return writer;
+}
+
+export function read_switchyard_fleet_v1_CachedPrefixes(reader, target) {
+  const message = target ?? { meta: null, instanceId: '', pool: '', incarnation: 0, sequenceNumber: 0, hashes: [] };
+  while (reader.pos < reader.len) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        message.meta = nested(reader, read_switchyard_common_v1_Meta, message.meta);
+        break;
+      case 18:
+        message.instanceId = reader.stringVerify();
+        break;
+      case 26:
+        message.pool = reader.stringVerify();
+        break;
+      case 33:
+        message.incarnation = reader.double();
+        break;
+      case 41:
+        message.sequenceNumber = reader.double();
+        break;
+      case 50:
+        reader.fixed32s(message.hashes);
+        break;
+      case 53:
+        message.hashes.push(reader.fixed32());
+        break;
+      default:
+        reader.skipType(tag & 7, 0, tag >>> 3);
+    }
+  }
+  return message;
+}
+
 export function write_switchyard_engine_v1_CancelStream(writer, message) {
   if (message.stream != null && message.stream !== 0) writer.uint32(8).uint32(message.stream);
   if (message.requestId != null && message.requestId !== '') writer.uint32(18).string(message.requestId);

@@ -4,6 +4,7 @@ import type { Cancel } from '../../lib/ports/clock.ts';
 import type { EngineAdapter } from '../../lib/ports/engines.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { InstanceStatus } from '../../proto/gen/messages.ts';
+import { createCachedReports } from './cached-reports.ts';
 
 export interface ReporterOptions {
   readonly ports: Ports;
@@ -39,6 +40,7 @@ export function createReporter(options: ReporterOptions): Reporter {
   const steps = telemetry.counter('switchyard_engine_steps_total');
   const preemptions = telemetry.counter('switchyard_engine_preemptions_total');
   const tokens = telemetry.counter('switchyard_engine_tokens_total');
+  const tellCached = createCachedReports({ bus, clock, adapter, incarnation, pool: facts.pool, instanceId: facts.instanceId });
   let counted = { steps: 0, preemptions: 0, tokensOut: 0, tokensIn: 0 };
   let sequenceNumber = 0;
   let lastMs = Number.NEGATIVE_INFINITY;
@@ -71,6 +73,7 @@ export function createReporter(options: ReporterOptions): Reporter {
       accepting: options.accepting(),
       setAside: options.setAside(),
     });
+    tellCached();
     gauges.running.set(status.running, labels);
     gauges.waiting.set(status.waiting, labels);
     gauges.blocks.set(status.totalBlocks, labels);

@@ -10,7 +10,7 @@ import type { RoutingProfile } from '../../core/routing/profile.ts';
 import { RoutingMemory } from '../../core/routing/routing-memory.ts';
 import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
 import { type Actor, assert } from '../../lib/actor/actor.ts';
-import type { Booking, DecisionRecord, RequestInfo, RouteRequest, RouteResult } from '../../proto/gen/messages.ts';
+import type { Booking, CachedPrefixes, DecisionRecord, RequestInfo, RouteRequest, RouteResult } from '../../proto/gen/messages.ts';
 import type { RouterConfig } from './config.ts';
 
 export interface RouterState {
@@ -25,6 +25,8 @@ export type RouterMessage =
   | { readonly type: 'fleet'; readonly change: FleetChange }
   /** By another router. */
   | { readonly type: 'booked'; readonly bookings: readonly Booking[] }
+  /** By an engine that says what it has cached. */
+  | { readonly type: 'cached'; readonly report: CachedPrefixes }
   | { readonly type: 'done'; readonly requestIds: readonly string[] }
   | { readonly type: 'owner'; readonly pool: string; readonly epoch: number }
   | { readonly type: 'configure'; readonly config: RouterConfig }
@@ -58,6 +60,9 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
           return [state, []];
         case 'booked':
           for (const booking of message.bookings) state.memory.place({ ...booking, atMs: nowMs });
+          return [state, []];
+        case 'cached':
+          state.memory.takeCached(message.report);
           return [state, []];
         case 'done':
           for (const requestId of message.requestIds) state.memory.fleet.account.done(requestId, nowMs);

@@ -3,7 +3,7 @@ import { replayDecision } from '../../core/routing/replay.ts';
 import { anInstance, aRequest, aSequence, aView } from '../../core/routing/routing-fixtures.ts';
 import { announced } from '../../core/tracking/example-fleet.ts';
 import type { VirtualClock } from '../../lib/clock/virtual-clock.ts';
-import { booked, fleetChanged, getFleet, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
+import { booked, fleetChanged, getFleet, prefixesCached, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
 import type { Running } from '../../lib/run/service.ts';
@@ -81,6 +81,23 @@ describe('a router', () => {
     tracker.bus.serve(getFleet, [], () => viewOf(three()));
     await world.clock.advance(3000);
     expect(service.ready()).toBe(true);
+  });
+
+  test('believes an engine that says what it has cached, in order and of its own life only', async () => {
+    await startRouter('router-1', { profile: { loadSpan: 1000, weights: { queue: 0, prefill: 0, kvHeadroom: 0, prefix: 1, session: 0 } } });
+    await publish([anInstance('a'), anInstance('b', { incarnation: 7 })]);
+    const report = (instanceId: string, incarnation: number, sequenceNumber: number, hashes: number[]) =>
+      caller.bus.publish(prefixesCached, ['chat', instanceId], { instanceId, pool: 'chat', incarnation, sequenceNumber, hashes });
+    const ask = (id: string) => placesOf([aRequest(id, { prefixHashes: [1, 2, 3, 4] })]);
+    report('b', 7, 2, [4, 3, 2, 1]);
+    expect(await ask('x1')).toEqual(['b']);
+    report('b', 7, 3, []);
+    report('b', 7, 2, [4, 3, 2, 1]);
+    report('b', 6, 9, [4, 3, 2, 1]);
+    report('a', 1, 1, [2, 1]);
+    // One that speaks for another is not heard.
+    caller.bus.publish(prefixesCached, ['chat', 'a'], { instanceId: 'b', pool: 'chat', incarnation: 7, sequenceNumber: 9, hashes: [4, 3, 2, 1] });
+    expect(await ask('x2')).toEqual(['a']);
   });
 
   test('spreads a batch and answers with addresses and the next epoch', async () => {

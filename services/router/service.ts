@@ -1,6 +1,6 @@
 // Wires the router to bus, store and telemetry.
 import { hostActors } from '../../lib/actor/host.ts';
-import { booked, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
+import { booked, prefixesCached, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import { every } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -86,6 +86,9 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
     }),
     bus.subscribe(requestsDone, ['*'], ({ ended }) => {
       tell({ type: 'done', requestIds: ended.map(({ requestId }) => requestId) });
+    }),
+    bus.subscribe(prefixesCached, ['*', '*'], (report, { keys }) => {
+      if (keys[1] === report.instanceId) tell({ type: 'cached', report });
     }),
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool, epoch }) => tell({ type: 'owner', pool, epoch })),
   ];
