@@ -64,6 +64,15 @@ export const alerts: readonly Alert[] = [
     whatToDo: 'Its requests were continued elsewhere. Start the agent again, or `switchyard scale` the pool.',
   },
   {
+    name: 'SwitchyardEngineSetAside',
+    expr: 'max by (pool, instance_id) (switchyard_engine_set_aside) == 1',
+    holds: '1m',
+    severity: 'ticket',
+    summary: '{{ $labels.instance_id }} of pool {{ $labels.pool }} gets no requests: its engine fails',
+    whatToDo:
+      '`switchyard instances` says what it answers. It is asked for a token several times a second, and gets requests again once it gives one.',
+  },
+  {
     name: 'SwitchyardInstancesStale',
     expr: 'max by (pool) (switchyard_stale_instances) > 0',
     holds: '1m',

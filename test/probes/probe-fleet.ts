@@ -55,8 +55,8 @@ export interface ProbeFleet {
   stop(): Promise<void>;
 }
 
-/** How old metrics are at most, and some. */
-const metricsEveryMs = 1_200;
+/** What a client has been told is counted within this. */
+const betweenLooksMs = 100;
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
 
@@ -133,13 +133,21 @@ export async function startProbeFleet(): Promise<ProbeFleet> {
       return said([id], 'instance started', beforeMs);
     },
     async grown(counts, during) {
-      const look = async () => {
-        await pause(metricsEveryMs);
-        return Promise.all(counts.map(async ({ at, name, labels }) => sum(await Promise.all(at.map((id) => world.metric(id, name, labels))))));
+      const look = () =>
+        Promise.all(counts.map(async ({ at, name, labels }) => sum(await Promise.all(at.map((id) => world.metric(id, name, labels))))));
+      const settled = async () => {
+        let seen = await look();
+        await eventually('the counts stand still', 10_000, async () => {
+          const before = seen;
+          await pause(betweenLooksMs);
+          seen = await look();
+          return { ok: seen.every((count, index) => count === before[index]), seen };
+        });
+        return seen;
       };
-      const before = await look();
+      const before = await settled();
       const result = await during();
-      const after = await look();
+      const after = await settled();
       return { by: after.map((count, index) => count - before[index]!), result };
     },
     async spans(traceId, enough) {
