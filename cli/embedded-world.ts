@@ -60,6 +60,7 @@ export function createEmbeddedWorld(
     clock: systemClock,
     rng: systemRng,
     pid: process.pid,
+    variables: settings.env,
     http: createNodeHttp({ clock: systemClock, telemetry: telemetryOf('http') }),
     // Workflows run in this process too; their spans are found where those of the worker are.
     telemetry: (id) => telemetryOf(id === 'workflows' ? 'worker-1' : id),

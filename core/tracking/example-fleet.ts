@@ -61,11 +61,13 @@ export function exampleStatus(fields: Partial<InstanceStatus> & { instanceId: st
     capabilities: ['kv_export', 'recompute'],
     accepting: true,
     setAside: '',
+    setAsideWhy: '',
     profile: 'llama-3.1-8b-h100',
     kvBytesPerToken: 1_024,
     maxContextTokens: 16_384,
     software: '',
     kvFormat: '',
+    loadAtMs: 0,
     sequences,
     ...fields,
   };

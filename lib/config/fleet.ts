@@ -51,6 +51,7 @@ export const openaiEngineSchema = z.strictObject({
   maxRunning: z.int().min(1).max(100_000).default(64).describe('requests at a server at once, where it does not say'),
   maxWaiting: z.int().min(0).max(100_000).default(64).describe('requests that may wait at a server'),
   contextTokens: z.int().min(64).max(10_000_000).default(16_384).describe('prompt and output together, where the server does not say'),
+  pollMs: z.int().min(50).max(60_000).default(500).describe('pause between two questions for health, pause and metrics, ms'),
   slotDir: z.string().optional().describe('llama-server: the folder of --slot-save-path, shared by the servers'),
 });
 export type OpenaiEngineConfig = z.infer<typeof openaiEngineSchema>;

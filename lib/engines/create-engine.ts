@@ -1,9 +1,9 @@
 // Makes the adapter that a pool's configuration asks for.
-import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { PoolConfig } from '../config/fleet.ts';
 import type { EngineAdapter, EngineHooks } from '../ports/engines.ts';
 import type { Ports } from '../ports/ports.ts';
 import { LlamaEngine } from './llama/llama-engine.ts';
+import { createOpenaiEngine } from './openai/create-openai-engine.ts';
 import { SimEngine } from './sim/sim-engine.ts';
 
 /** What set-up has put on this machine for engines. */
@@ -23,7 +23,7 @@ export interface EngineOptions {
 }
 
 /** @throws SwitchyardError `invalid_config` */
-export function createEngine({ pool, files, ports, hooks }: EngineOptions): EngineAdapter {
+export function createEngine({ pool, instanceId, files, ports, hooks }: EngineOptions): EngineAdapter {
   switch (pool.engine) {
     case 'sim':
       return new SimEngine({ model: pool.models[0]!, config: pool.sim!, clock: ports.clock, hooks });
@@ -34,6 +34,6 @@ export function createEngine({ pool, files, ports, hooks }: EngineOptions): Engi
       return new LlamaEngine({ model: pool.models[0]!, config, packageDir: files?.llamaPackage, modelFile, pid: identity.pid, clock, hooks });
     }
     case 'openai':
-      throw new SwitchyardError('invalid_config', `pool ${pool.id}: engine ${pool.engine} is not in this build`);
+      return createOpenaiEngine({ pool, instanceId, ports, hooks });
   }
 }

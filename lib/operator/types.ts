@@ -35,6 +35,13 @@ export interface InstanceRow {
   readonly cordonReason: string;
   /** Error code of what its engine answers, for which it gets no requests; empty: it does. */
   readonly setAside: string;
+  /** The same in words. */
+  readonly setAsideWhy: string;
+  /** Name and version of the engine; empty: not known. */
+  readonly software: string;
+  readonly capabilities: readonly string[];
+  /** Since the engine's own metrics were read; undefined: it has none, or they are too old, and its agent counts by itself. */
+  readonly loadAgeMs?: number | undefined;
   readonly running: number;
   readonly queued: number;
   readonly totalBlocks: number;

@@ -72,6 +72,8 @@ export type EngineStatus = Pick<
   /** Totals since start: engine steps, and tokens computed that were not output (prompts, and what was computed again). */
   readonly steps: number;
   readonly tokensIn: number;
+  /** When the engine's own metrics were read, Unix ms. Absent: it has none, or they are too old, and all is counted by the adapter. */
+  readonly loadAtMs?: number;
 };
 
 export interface EngineAdapter {
@@ -80,6 +82,8 @@ export interface EngineAdapter {
   readonly supports: ReadonlySet<Capability>;
   /** Settled when the engine can take requests, or with why it never will. Until then it gets none. Absent: at once. */
   readonly ready?: Promise<Refusal | undefined>;
+  /** Why it gets no requests now, for engines that may be away and come back; `onChange` tells that it is another answer. */
+  unfit?(): Refusal | undefined;
   status(): EngineStatus;
   /** Starts, continues or takes over; with `held`, it waits for `hold(…, false)`. The caller never opens the same (request, epoch) twice. */
   open(request: GenerateRequest, held: boolean): Refusal | undefined;

@@ -19,6 +19,8 @@ export interface Ports {
   readonly telemetry: Telemetry;
   /** This process among its siblings, for example router-1. Stable over the process's life, new after a restart. */
   readonly identity: Identity;
+  /** A variable of the environment that a configuration names: secrets stand in no file. Undefined: it is not set. */
+  readonly variable: (name: string) => string | undefined;
 }
 
 export interface Identity {

@@ -29,6 +29,8 @@ export interface MemoryWorldOptions<C extends Clock> {
   /** One way, for frames between connections. Default 0. */
   readonly netLatencyMs?: number;
   readonly pid?: number;
+  /** Of the environment, as configurations name them. */
+  readonly variables?: Readonly<Record<string, string | undefined>>;
 }
 
 export interface MemoryWorld<C extends Clock> {
@@ -89,6 +91,7 @@ export function createMemoryWorld<C extends Clock = VirtualClock>(options: Memor
         workflows,
         telemetry: own,
         identity: { id, pid: options.pid ?? 1 },
+        variable: (name) => options.variables?.[name] || undefined,
       };
       made.set(id, ports);
       return ports;

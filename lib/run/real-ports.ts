@@ -22,6 +22,8 @@ export interface RealPortsOptions {
   /** Its name. */
   readonly service: string;
   readonly telemetry: Telemetry;
+  /** Of the process's environment. Default: none is set. */
+  readonly variable?: (name: string) => string | undefined;
   /** Gives up waiting for servers. */
   readonly signal: AbortSignal;
   /** Says what is waited for; '' when nothing is. */
@@ -92,6 +94,7 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
       workflows,
       telemetry,
       identity,
+      variable: options.variable ?? (() => undefined),
     };
     return {
       ports,

@@ -106,6 +106,7 @@ export async function runService<Config>(service: Service<Config>): Promise<void
       identity,
       service: service.name,
       telemetry,
+      variable: (name) => process.env[name] || undefined,
       signal: stopping.signal,
       waiting(what) {
         if (!stopping.signal.aborted) notYet = what || 'starting';

@@ -416,6 +416,8 @@ export interface InstanceStatus {
   setAside: string;
   software: string;
   kvFormat: string;
+  setAsideWhy: string;
+  loadAtMs: number;
 }
 export const InstanceStatus: Codec<InstanceStatus> = codec('InstanceStatus', wire.write_switchyard_fleet_v1_InstanceStatus, wire.read_switchyard_fleet_v1_InstanceStatus);
 

@@ -1423,11 +1423,13 @@ export function write_switchyard_fleet_v1_InstanceStatus(writer, message) {
   if (message.setAside != null && message.setAside !== '') writer.uint32(282).string(message.setAside);
   if (message.software != null && message.software !== '') writer.uint32(290).string(message.software);
   if (message.kvFormat != null && message.kvFormat !== '') writer.uint32(298).string(message.kvFormat);
+  if (message.setAsideWhy != null && message.setAsideWhy !== '') writer.uint32(306).string(message.setAsideWhy);
+  if (message.loadAtMs != null && message.loadAtMs !== 0) writer.uint32(313).double(message.loadAtMs);
   return writer;
 }
 
 export function read_switchyard_fleet_v1_InstanceStatus(reader, target) {
-  const message = target ?? { meta: null, instanceId: '', pool: '', model: '', role: '', engine: '', address: '', kvAddress: '', agentId: '', pid: 0, incarnation: 0, sequenceNumber: 0, atMs: 0, totalBlocks: 0, freeBlocks: 0, blockTokens: 0, running: 0, waiting: 0, waitingBlocks: 0, headBlocks: 0, reservedBlocks: 0, maxRunning: 0, maxWaiting: 0, stepMs: 0, stepModel: null, sequences: [], preemptions: 0, tokensOut: 0, cachedBlocks: 0, capabilities: [], accepting: false, profile: '', kvBytesPerToken: 0, maxContextTokens: 0, setAside: '', software: '', kvFormat: '' };
+  const message = target ?? { meta: null, instanceId: '', pool: '', model: '', role: '', engine: '', address: '', kvAddress: '', agentId: '', pid: 0, incarnation: 0, sequenceNumber: 0, atMs: 0, totalBlocks: 0, freeBlocks: 0, blockTokens: 0, running: 0, waiting: 0, waitingBlocks: 0, headBlocks: 0, reservedBlocks: 0, maxRunning: 0, maxWaiting: 0, stepMs: 0, stepModel: null, sequences: [], preemptions: 0, tokensOut: 0, cachedBlocks: 0, capabilities: [], accepting: false, profile: '', kvBytesPerToken: 0, maxContextTokens: 0, setAside: '', software: '', kvFormat: '', setAsideWhy: '', loadAtMs: 0 };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -1541,6 +1543,12 @@ export function read_switchyard_fleet_v1_InstanceStatus(reader, target) {
         break;
       case 298:
         message.kvFormat = reader.stringVerify();
+        break;
+      case 306:
+        message.setAsideWhy = reader.stringVerify();
+        break;
+      case 313:
+        message.loadAtMs = reader.double();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

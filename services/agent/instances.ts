@@ -67,9 +67,9 @@ export function createInstances(options: InstancesOptions): Instances {
     let reporter: Reporter | undefined;
     const accepting = () => {
       const state = actors.state(instanceId);
-      return isReady && (!state || takesRequests(state));
+      return isReady && !adapter.unfit?.() && (!state || takesRequests(state));
     };
-    const setAside = () => unfit?.code ?? actors.state(instanceId)?.engine.aside?.code ?? '';
+    const setAside = () => unfit ?? adapter.unfit?.() ?? actors.state(instanceId)?.engine.aside;
     const hooks: EngineHooks = {
       onEvents(events) {
         spans.spoken(events);

@@ -3,7 +3,7 @@ import { instanceStatus } from '../../lib/contracts.ts';
 import type { Cancel } from '../../lib/ports/clock.ts';
 import type { EngineAdapter } from '../../lib/ports/engines.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
-import type { InstanceStatus } from '../../proto/gen/messages.ts';
+import type { InstanceStatus, Refusal } from '../../proto/gen/messages.ts';
 import { createCachedReports } from './cached-reports.ts';
 
 export interface ReporterOptions {
@@ -11,8 +11,8 @@ export interface ReporterOptions {
   readonly adapter: EngineAdapter;
   readonly facts: Pick<InstanceStatus, 'instanceId' | 'pool' | 'model' | 'role' | 'address' | 'kvAddress'>;
   readonly accepting: () => boolean;
-  /** Code of what its engine answers, if that is why it accepts nothing; else empty. */
-  readonly setAside: () => string;
+  /** What its engine answers, if that is why it accepts nothing. */
+  readonly setAside: () => Pick<Refusal, 'code' | 'message'> | undefined;
   readonly reportMinMs: number;
   readonly heartbeatMs: number;
 }
@@ -58,7 +58,8 @@ export function createReporter(options: ReporterOptions): Reporter {
   function report(): void {
     cancel();
     if (stopped) return;
-    const { steps: stepCount, tokensIn, ...status } = adapter.status();
+    const { steps: stepCount, tokensIn, loadAtMs = 0, ...status } = adapter.status();
+    const setAside = options.setAside();
     lastMs = clock.now();
     bus.publish(instanceStatus, [facts.pool, facts.instanceId], {
       ...facts,
@@ -71,7 +72,9 @@ export function createReporter(options: ReporterOptions): Reporter {
       atMs: lastMs,
       capabilities: [...adapter.supports],
       accepting: options.accepting(),
-      setAside: options.setAside(),
+      setAside: setAside?.code ?? '',
+      setAsideWhy: setAside?.message ?? '',
+      loadAtMs,
     });
     tellCached();
     gauges.running.set(status.running, labels);
@@ -79,7 +82,7 @@ export function createReporter(options: ReporterOptions): Reporter {
     gauges.blocks.set(status.totalBlocks, labels);
     gauges.free.set(status.freeBlocks, labels);
     gauges.reserved.set(status.reservedBlocks, labels);
-    gauges.aside.set(options.setAside() === '' ? 0 : 1, labels);
+    gauges.aside.set(setAside ? 1 : 0, labels);
     steps.add(stepCount - counted.steps, labels);
     preemptions.add(status.preemptions - counted.preemptions, labels);
     tokens.add(status.tokensOut - counted.tokensOut, { ...labels, kind: 'output' });

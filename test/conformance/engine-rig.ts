@@ -5,19 +5,27 @@ import { cacheFolder } from '../../infra/setup/machine-facts.ts';
 import { modelFile } from '../../infra/setup/random-model.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
 import { VirtualClock } from '../../lib/clock/virtual-clock.ts';
-import { llamaEngineSchema, simEngineSchema } from '../../lib/config/fleet.ts';
+import { llamaEngineSchema, openaiEngineSchema, simEngineSchema } from '../../lib/config/fleet.ts';
 import { LlamaEngine } from '../../lib/engines/llama/llama-engine.ts';
+import { OpenaiEngine } from '../../lib/engines/openai/adapter.ts';
 import { SimEngine } from '../../lib/engines/sim/sim-engine.ts';
+import { createMemoryHttp } from '../../lib/http/memory-http.ts';
 import { type Clock, sleep } from '../../lib/ports/clock.ts';
 import type { EngineAdapter, EngineEvent, EngineHooks, GenerateRequest, KvAdapter, LifecycleEvent, StageSource } from '../../lib/ports/engines.ts';
 import type { Refusal } from '../../proto/gen/messages.ts';
 import { llamaPackage } from '../engines/llama-package.ts';
+import type { Kind } from '../support/openai-server/dialects.ts';
+import { OpenaiServer } from '../support/openai-server/openai-server.ts';
 
 export interface EngineSubject {
   readonly name: string;
   readonly model: string;
+  /** The "id" of an answer; `said` when it is the engine's own affair. */
+  answerId(requestId: string, said: string): string;
   /** Milliseconds until a cancelled sequence has given everything back. */
   readonly cancelWithinMs: number;
+  /** Its KV can be moved (engine-kv.test.ts). */
+  readonly movesKv: boolean;
   /** Of an answer that is moved while it is given: long enough for that. */
   readonly movedTokens: number;
   /** Of every request: what makes the same answer come each time. */
@@ -45,7 +53,9 @@ export const subjects: readonly EngineSubject[] = [
   {
     name: 'sim',
     model: 'llama-3.1-8b',
+    answerId: (requestId) => `chatcmpl-${requestId}`,
     cancelWithinMs: 100,
+    movesKv: true,
     movedTokens: 40,
     start() {
       const clock = new VirtualClock();
@@ -62,6 +72,7 @@ export const subjects: readonly EngineSubject[] = [
     },
   },
   ...(llamaPackage ? [llama(llamaPackage)] : []),
+  ...(['vllm', 'sglang', 'llama-server', 'generic'] as const).map(openai),
 ];
 
 function llama(packageDir: string): EngineSubject {
@@ -73,7 +84,9 @@ function llama(packageDir: string): EngineSubject {
   return {
     name: 'llama',
     model: 'random',
+    answerId: (requestId) => `chatcmpl-${requestId}`,
     cancelWithinMs: 100,
+    movesKv: true,
     movedTokens: 900,
     fields: { temperature: 0 },
     start: () => ({
@@ -91,6 +104,38 @@ function llama(packageDir: string): EngineSubject {
   };
 }
 
+/** The adapter of servers with the OpenAI API, each engine with a scripted server of its own. */
+function openai(kind: Kind): EngineSubject {
+  return {
+    name: `openai, ${kind}`,
+    model: 'tiny',
+    answerId: (requestId, said) => (kind === 'vllm' ? `chatcmpl-${requestId}` : said),
+    cancelWithinMs: 100,
+    movesKv: false,
+    movedTokens: 40,
+    start() {
+      const clock = new VirtualClock();
+      const http = createMemoryHttp({ clock });
+      return {
+        clock,
+        until: (condition, withinMs = 60_000) => clock.until(condition, withinMs),
+        pass: (ms) => clock.advance(ms),
+        async make(hooks) {
+          const server = new OpenaiServer({ kind, clock });
+          const { address } = await http.serve({ host: '127.0.0.1', port: 0 }, server.handler);
+          const config = openaiEngineSchema.parse({ servers: [{ url: address }], maxRunning: 4, maxWaiting: 4, contextTokens: 240 });
+          const engine = new OpenaiEngine({ config, url: address, apiKey: undefined, model: 'tiny', http, clock, hooks });
+          await clock.until(() => engine.unfit() === undefined, 10_000);
+          return engine;
+        },
+      };
+    },
+  };
+}
+
+/** Stands for a piece of text whose token ids the engine does not give. */
+const noId = -1;
+
 /** What one stream has said. */
 export class Heard {
   readonly ids: number[] = [];
@@ -101,7 +146,7 @@ export class Heard {
 
   take(event: EngineEvent): void {
     if (event.index !== this.ids.length) this.gaps++;
-    this.ids.push(...event.tokenIds);
+    this.ids.push(...(event.pieces ? Array<number>(event.pieces.count).fill(noId) : event.tokenIds));
     this.text += event.text;
     this.data += Buffer.from(event.data).toString();
     if (event.finishReason !== '' || event.error) this.end = event;
@@ -133,7 +178,7 @@ export class EngineRig {
   readonly lifecycle: LifecycleEvent[];
   readonly changes: () => number;
 
-  private constructor(given: Omit<EngineRig, 'open' | 'refused' | 'stream' | 'ended' | 'free' | 'kv'>) {
+  private constructor(given: Omit<EngineRig, 'open' | 'refused' | 'stream' | 'ended' | 'probed' | 'free' | 'kv'>) {
     this.time = given.time;
     this.engine = given.engine;
     this.model = given.model;
@@ -197,6 +242,16 @@ export class EngineRig {
     const key = `${requestId}@${epoch}`;
     if (!this.heard.has(key)) this.heard.set(key, new Heard());
     return this.heard.get(key)!;
+  }
+
+  /** What the engine says to a probe. */
+  async probed(): Promise<Refusal | undefined> {
+    let answer: { said: Refusal | undefined } | undefined;
+    void this.engine.probe().then((said) => {
+      answer = { said };
+    });
+    await this.time.until(() => answer !== undefined);
+    return answer!.said;
   }
 
   async ended(requestId: string, epoch = 1): Promise<Heard> {
