@@ -25,7 +25,13 @@ interface BareModel {
   dispose(): Promise<void>;
 }
 
+interface BareGrammar {
+  /** Whether a text is a whole answer. The package's own, for its tests. */
+  _testText(text: string): boolean;
+}
+
 interface BareLlama {
+  createGrammar(options: { grammar: string }): Promise<BareGrammar>;
   loadModel(options: { modelPath: string; gpuLayers: 0 }): Promise<BareModel>;
   dispose(): Promise<void>;
 }

@@ -98,6 +98,8 @@ const bans: readonly Ban[] = [
     allowedIn: [
       // The engine's process, and the files in which sequences get in and out of it.
       'lib/engines/llama/engine-child.ts',
+      // The first bytes of a model.
+      'lib/engines/llama/model-file.ts',
       'lib/engines/llama/child/main.ts',
       'lib/engines/llama/state-folder.ts',
       'lib/config/config-folder.ts',

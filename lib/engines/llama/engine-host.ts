@@ -5,7 +5,8 @@ import type { LlamaEngineConfig } from '../../config/fleet.ts';
 import { type Clock, sleep } from '../../ports/clock.ts';
 import type { StepReport } from './child/messages.ts';
 import { type EngineChild, type Loaded, startEngineChild } from './engine-child.ts';
-import { isFile, type StateFolder } from './state-folder.ts';
+import { whyNoModel } from './model-file.ts';
+import type { StateFolder } from './state-folder.ts';
 
 export interface EngineHostOptions {
   readonly clock: Clock;
@@ -33,6 +34,8 @@ const longestRestartMs = 30_000;
 const recoveredAfterMs = 60_000;
 /** Processes that may die before the model was ever loaded. */
 const maxFirstStarts = 3;
+/** A model that takes longer to load is not waited for: the largest ones on the slowest disks take minutes. */
+const loadWithinMs = 900_000;
 
 export class EngineHost {
   readonly #options: EngineHostOptions;
@@ -66,7 +69,8 @@ export class EngineHost {
         'node-llama-cpp is not on this machine: npm start installs it, or set llamaPackage of the agent to where it is',
       );
     }
-    if (!isFile(modelFile)) return refusal('invalid_config', `there is no model file ${modelFile}: set llama.model of the pool to a GGUF file`);
+    const problem = whyNoModel(modelFile);
+    if (problem) return refusal('invalid_config', problem);
     for (let attempt = 1; ; attempt++) {
       const why = await this.#load(packageDir);
       if (!why || this.#stopped || why.code !== 'engine_unavailable' || attempt === maxFirstStarts) return why;
@@ -94,6 +98,7 @@ export class EngineHost {
       { onStep, onExit: (why) => this.#onExit(child, why) },
     );
     this.#child = child;
+    const cancelLimit = clock.after(loadWithinMs, () => void child.kill());
     const problem = await child.loaded
       .then(async (loaded) => {
         const refused = onLoaded(loaded, await folder.take(sample));
@@ -101,6 +106,7 @@ export class EngineHost {
         return refused;
       })
       .catch(toRefusal);
+    cancelLimit();
     if (!problem) {
       onChange();
       return undefined;

@@ -1,6 +1,6 @@
 // Where saved sequences lie for the moment between two processes: files in memory where the machine has such a place. A
 // folder of a process that died is removed by the next one.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { readFile, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,10 +47,6 @@ export class StateFolder {
   remove(): void {
     rmSync(this.#path, { recursive: true, force: true });
   }
-}
-
-export function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 function removeLeftBehind(within: string, ourPid: number): void {
