@@ -60,8 +60,18 @@ function waiting(queue: QueueRow | undefined): string {
 
 function healthOf(row: InstanceRow): string {
   if (stoppedOnPurpose(row)) return 'stopped (scale_in)';
-  const more = [row.stale && 'stale', row.cordoned && `cordoned (${row.cordonReason})`, row.setAside && `set aside (${row.setAside})`];
+  const more = [
+    row.stale && 'stale',
+    row.cordoned && `cordoned (${row.cordonReason})`,
+    row.setAside && `set aside (${row.setAside})`,
+    isIdle(row) && 'accepts nothing',
+  ];
   return [health(row.health), ...more.filter(Boolean)].join(', ');
+}
+
+/** It loads its model, or is stopping. */
+function isIdle({ health, accepting, setAside, cordoned }: InstanceRow): boolean {
+  return health === 'healthy' && !accepting && setAside === '' && !cordoned;
 }
 
 function showInstances(rows: readonly InstanceRow[]): void {

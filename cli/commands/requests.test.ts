@@ -7,6 +7,6 @@ const row = (id: string, state: string): RequestRow =>
 
 test('`move` without a request means the one that runs, and says so when there is none or more than one', () => {
   expect(onlyRunning([row('a', 'queued'), row('b', 'streaming')])).toBe('b');
-  expect(() => onlyRunning([row('a', 'queued')])).toThrow('No request is running now');
+  expect(() => onlyRunning([row('a', 'queued')])).toThrow('no request is running now');
   expect(() => onlyRunning([row('a', 'streaming'), row('b', 'streaming')])).toThrow('2 requests are running');
 });

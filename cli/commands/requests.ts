@@ -4,6 +4,7 @@ import colors from 'picocolors';
 import { isSpeaking, type Phase } from '../../core/request/request-state.ts';
 import type { Explanation, MigrationsReport, MoveAnswer, RequestRow } from '../../lib/operator/types.ts';
 import type { DecisionCandidate, DecisionRecord } from '../../proto/gen/messages.ts';
+import { CommandFailure } from '../client.ts';
 import { duration, printTable, say } from '../output.ts';
 import { aboutRequest, type ContextOf, examples, path, present, requestId } from './context.ts';
 import { waitForWorkflow } from './wait.ts';
@@ -80,11 +81,12 @@ function showMigrations(report: MigrationsReport): void {
   say(`${report.committed} committed, ${report.aborted} aborted, ${report.heldBack} held back`);
 }
 
-/** @throws Error when none runs, or several do */
+/** @throws CommandFailure when none runs, or several do */
 export function onlyRunning(rows: readonly RequestRow[]): string {
   const [only, ...others] = rows.filter(({ state }) => isSpeaking(state as Phase));
-  if (only === undefined) throw new Error('No request is running now.');
-  if (others.length > 0) throw new Error(`${others.length + 1} requests are running: name one of them (switchyard requests).`);
+  if (only === undefined) throw new CommandFailure('no request is running now', 4, 'unknown_request');
+  if (others.length > 0)
+    throw new CommandFailure(`${others.length + 1} requests are running: name one of them (switchyard requests)`, 2, 'invalid_request');
   return only.id;
 }
 

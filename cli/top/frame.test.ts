@@ -36,6 +36,7 @@ function instance(id: string, given: Partial<InstanceRow> = {}): InstanceRow {
     preemptions: 0,
     reportAgeMs: 100,
     address: '',
+    accepting: true,
     ...given,
   };
 }

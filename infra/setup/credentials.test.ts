@@ -108,7 +108,7 @@ test('every agent of a composition has credentials of its own', () => {
     services: Record<string, { volumes?: string[]; environment?: Record<string, string> }>;
   };
   const agents = Object.values(compose.services).filter(({ environment }) => environment?.SWITCHYARD_AGENT_INSTANCES);
-  expect(agents.map(({ volumes }) => volumes)).toEqual(
+  expect(agents.map(({ volumes }) => volumes?.filter((volume) => volume.startsWith('credentials')))).toEqual(
     agents.map(({ environment }) => [`credentials-agent-${environment!.SWITCHYARD_AGENT_INSTANCES!.split('/')[1]}:/run/credentials:ro`]),
   );
   const made = compose.services.credentials!.volumes!.filter((volume) => volume.startsWith('credentials-agent-'));

@@ -50,7 +50,10 @@ export async function provideLlama(progress: Progress, options: LlamaOptions = {
   }
   const cache = cacheFolder(env);
   const folder = join(cache, `node-llama-cpp-${plan.version}-${plan.key}`);
-  if (isWhole(folder)) return folder;
+  if (isWhole(folder)) {
+    progress.step(stepName, '').done(`${readRecord(folder).release} (node-llama-cpp ${plan.version}) from the cache`);
+    return folder;
+  }
   if (options.onlyFound) return undefined;
   const step = progress.step(stepName, 'looking for it');
   return await withLock(

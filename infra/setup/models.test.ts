@@ -70,8 +70,8 @@ describe('a known model', () => {
     answer = serve;
     const path = await provideKnown(model, progress, { env });
     expect(readFileSync(path).equals(content)).toBe(true);
-    expect(said).toEqual(['Little done: from the model hub, 0 MB, checksum verified']);
     expect(await provideKnown(model, progress, { env })).toBe(path);
+    expect(said).toEqual(['Little done: from the model hub, 0 MB, checksum verified', 'Little done: 0 MB from the cache']);
     expect(asked).toHaveLength(1);
     expect(asked[0]?.url).toBe('/somebody/little/little.gguf');
   });

@@ -47,6 +47,8 @@ export interface ModelOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Only what is on this machine already: nothing is fetched. */
   readonly onlyFound?: boolean;
+  /** Where known models are kept; default: in the cache. */
+  readonly folder?: string;
 }
 
 /**
@@ -77,8 +79,11 @@ export function knownModelPath(model: KnownModel, env: NodeJS.ProcessEnv = proce
 /** @throws ModelError */
 export async function provideKnown(model: KnownModel, progress: Progress, options: ModelOptions = {}): Promise<string> {
   const env = options.env ?? process.env;
-  const path = knownModelPath(model, env);
-  if (await isGood(model, path)) return path;
+  const path = options.folder === undefined ? knownModelPath(model, env) : join(options.folder, model.file);
+  if (await isGood(model, path)) {
+    progress.step(model.label, '').done(`${megabytes(model.bytes)} from the cache`);
+    return path;
+  }
   const byHand = `put ${model.file} (SHA-256 ${short(model.sha256)}) there as ${path}, or name a model of yours with --model`;
   if (sizeOf(path) > 0) throw new ModelError(`${path} is another file than was meant (size or checksum): remove it, or use it with --model`);
   if (options.onlyFound) throw new ModelError(`${model.label} is not in the cache: ${byHand}`);

@@ -98,6 +98,13 @@ export function createProgress(out: NodeJS.WriteStream = process.stderr): Progre
   };
 }
 
+/** For who sets up in passing: nothing is shown. */
+export const noProgress: Progress = {
+  step: () => ({ doing: () => {}, done: () => {}, skipped: () => {}, failed: () => {} }),
+  say: () => {},
+  close: () => {},
+};
+
 function seconds(ms: number): string {
   return ms < 9_950 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms / 1000)} s`;
 }

@@ -1,10 +1,11 @@
-// `npm test`: provides the servers as `npm start` does, then runs every test and closes with a summary. Arguments go to
-// vitest: `npm test -- core` runs the tests below core; with `--project unit` no server is provided.
+// `npm test`: provides the servers and llama.cpp as `npm start` does, then runs every test and closes with a summary. Arguments go
+// to vitest: `npm test -- core` runs the tests below core; with `--project unit` nothing is provided.
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import pc from 'picocolors';
+import { provideLlama } from './llama-package.ts';
 import { createProgress } from './progress.ts';
 import { MissingProgramsError, provideAll } from './provide.ts';
 import { closingLine, summarise, type TestReport } from './test-summary.ts';
@@ -14,11 +15,11 @@ const reportPath = join(root, '.switchyard/test-report.json');
 const args = process.argv.slice(2);
 const neededPrograms = ['nats-server', 'redis-server', 'temporal'] as const;
 
-/** The folders of the programs that tests start, for the front of PATH. */
+/** The folders of the programs that tests start, for the front of PATH. Tests find llama.cpp in the cache, and are skipped without it. */
 async function provideServers(): Promise<string[]> {
   const progress = createProgress();
   try {
-    const provided = await provideAll(neededPrograms, { progress });
+    const [provided] = await Promise.all([provideAll(neededPrograms, { progress }), provideLlama(progress)]);
     for (const [index, { version, from }] of provided.entries()) progress.step(neededPrograms[index] as string, '').done(`${version} ${from}`);
     return provided.map(({ path }) => dirname(path));
   } finally {

@@ -55,6 +55,8 @@ export interface InstanceRow {
   readonly preemptions: number;
   readonly reportAgeMs: number;
   readonly address: string;
+  /** False: it loads its model, or is stopping, or is set aside. */
+  readonly accepting: boolean;
 }
 
 /** The tracker lists an instance for a while after it fell silent; silence after a scale-in is no fault. */

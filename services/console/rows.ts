@@ -45,6 +45,7 @@ export function instanceRow(view: m.InstanceView, nowMs: number): InstanceRow | 
     preemptions: status.preemptions,
     reportAgeMs: Math.max(0, nowMs - view.receivedAtMs),
     address: status.address,
+    accepting: status.accepting,
   };
 }
 
