@@ -1,3 +1,4 @@
+// Each kind of server that is known.
 import type { ServerKind } from '../facts.ts';
 import type { Dialect } from './dialect.ts';
 import { generic } from './generic.ts';
@@ -5,5 +6,4 @@ import { llamaServer } from './llama-server.ts';
 import { sglang } from './sglang.ts';
 import { vllm } from './vllm.ts';
 
-/** Each kind of server that is known. */
 export const dialects: Readonly<Record<ServerKind, Dialect>> = { vllm, sglang, 'llama-server': llamaServer, generic };
