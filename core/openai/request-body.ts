@@ -61,7 +61,8 @@ export function readRequestBody(endpoint: Endpoint, bytes: Uint8Array, forbidden
     leadingText: prompt.leadingText,
     cacheKey: text(fields.prompt_cache_key),
     continuationNeeds: continuationNeeds(fields),
-    forbiddenFields: forbidden.filter((name) => Object.hasOwn(fields, name)),
+    // Repeated members hide each other here, but not from everyone: the first step of the path is enough to look.
+    forbiddenFields: forbidden.filter((name) => Object.hasOwn(fields, name.split('.', 1)[0]!)),
   };
 }
 

@@ -1,5 +1,6 @@
 // Settings of the gateway.
 import { z } from 'zod';
+import { forbiddenFields } from '../../core/openai/forbidden-fields.ts';
 import { fleetSchema } from '../../lib/config/fleet.ts';
 import { httpTlsSettings } from '../../lib/config/http-tls.ts';
 
@@ -33,8 +34,8 @@ export const gatewaySchema = z
     forbiddenFields: z
       .array(z.string().min(1))
       .max(32)
-      .default(['kv_transfer_params'])
-      .describe('top-level fields of a body that clients may not send to an engine; they are taken out'),
+      .default([...forbiddenFields])
+      .describe('fields of a body that clients may not send to an engine, with dots for those of an object within; they are taken out'),
     objectives: z.record(z.string(), serviceClassSchema).default({}).describe('class and priority by the name in the inference-objective header'),
     queueMs: z.int().min(10).max(3_600_000).default(30_000).describe('longest wait in the queue, ms'),
     admitTimeoutMs: z

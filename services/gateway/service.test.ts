@@ -126,7 +126,7 @@ describe('the bytes of a body', () => {
     ],
     [
       'unknown fields',
-      '{"model":"llama-3.1-8b","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":[1,{"b":null}]},"return_token_ids":true,"cache_salt":"s","priority":-5}',
+      '{"model":"llama-3.1-8b","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":[1,{"b":null}]},"return_token_ids":true,"cache_salt":"s"}',
     ],
   ])('reach the engine as they came: %s', async (_what, body) => {
     const fleet = await ScriptedFleet.start();
@@ -138,10 +138,12 @@ describe('the bytes of a body', () => {
   test('reach the engine without what clients may not set, however it is spelled', async () => {
     const fleet = await ScriptedFleet.start();
     fleet.post(
-      '{"kv_\\u0074ransfer_params":{"do_remote_decode":true}, "model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}] , "kv_transfer_params": -5}',
+      '{"kv_\\u0074ransfer_params":{"do_remote_decode":true}, "model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}] , "priority":-5,"id_slot":0, "vllm_xargs":{"kv_transfer_params":"x","a":1},"vllm_xargs":{}, "kv_transfer_params": -5}',
     );
     await fleet.until(() => fleet.agents[0]!.opens.length === 1);
-    expect(new TextDecoder().decode(fleet.agents[0]!.opens[0]!.body)).toBe('{"model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}]}');
+    expect(new TextDecoder().decode(fleet.agents[0]!.opens[0]!.body)).toBe(
+      '{"model":"llama-3.1-8b","messages":[{"role":"user","content":"1.0"}] , "vllm_xargs":{"a":1},"vllm_xargs":{}}',
+    );
   });
 });
 

@@ -15,8 +15,8 @@ export interface ServerFacts {
   readonly tokenIds: { readonly chat: boolean; readonly completions: boolean };
   /** A prompt may be token ids. */
   readonly takesIds: boolean;
-  /** Where a chat becomes token ids; empty: nowhere. */
-  readonly renderPath: string;
+  /** Where a chat or a prompt becomes token ids, the same as it would for an answer; empty: nowhere. */
+  readonly tokenizePath: string;
   /** `stream_options` are known to it. */
   readonly streamOptions: boolean;
   /** A last message of the assistant is continued when `continue_final_message` says so. */
@@ -43,7 +43,7 @@ export const unknownServer: ServerFacts = {
   contextTokens: undefined,
   tokenIds: { chat: false, completions: false },
   takesIds: false,
-  renderPath: '',
+  tokenizePath: '',
   streamOptions: false,
   continuesMessage: false,
   metrics: false,
@@ -61,8 +61,8 @@ export const unknownServer: ServerFacts = {
  * A request can go on here from its tokens, exactly as it would have: it says the tokens of prompts, takes those of others, and
  * brings those that it adds.
  */
-export function continuesTokens({ tokenIds, takesIds, renderPath }: ServerFacts): boolean {
-  return tokenIds.completions && takesIds && renderPath !== '';
+export function continuesTokens({ tokenIds, takesIds, tokenizePath }: ServerFacts): boolean {
+  return tokenIds.completions && takesIds && tokenizePath !== '';
 }
 
 export function capabilitiesOf(facts: ServerFacts): Capability[] {

@@ -9,7 +9,7 @@ import { refusalOfAnswer } from './answered.ts';
 import type { Fields, ServerClient } from './client.ts';
 import { dialects } from './dialects/dialects.ts';
 import type { ServerFacts } from './facts.ts';
-import { asksForIds, hasChoices, outputLimit, paths, wholeRequest } from './request-bytes.ts';
+import { addsLimit, asksForIds, hasChoices, outputLimit, paths, wholeRequest } from './request-bytes.ts';
 import { type Rest, restOf } from './resume.ts';
 import { answerEdits, chatUsageChunk, lastChunk } from './said-bytes.ts';
 import { SseParser } from './sse.ts';
@@ -46,6 +46,8 @@ export class Generation {
   #headers: Readonly<Record<string, string | undefined>> = {};
   #body: Uint8Array[] = [];
   #bodyBytes = 0;
+  #facts: ServerFacts | undefined;
+  #unlimited = false;
 
   constructor(host: GenerationHost, request: GenerateRequest, fields: Fields, held: boolean) {
     this.#host = host;
@@ -76,9 +78,10 @@ export class Generation {
 
   async start(facts: ServerFacts): Promise<void> {
     this.#state = 'sent';
+    this.#facts = facts;
     const { request, fields } = this;
     if (request.nextIndex === 0) {
-      this.#send(facts, { body: wholeRequest(request, fields, facts), path: paths[this.#endpoint], promptIds: undefined }, undefined);
+      this.#send(facts, { body: wholeRequest(request, fields, facts, true), path: paths[this.#endpoint], promptIds: undefined }, undefined);
       return;
     }
     if ((outputLimit(fields, request) ?? Number.POSITIVE_INFINITY) <= request.nextIndex) {
@@ -205,11 +208,25 @@ export class Generation {
   #bodyEnded(): void {
     if (this.#isEnded) return;
     const { url } = this.#host.client;
-    if (this.#status !== 200) this.refuse(refusalOfAnswer(url, this.#status, this.#headers, Buffer.concat(this.#body).toString()));
+    if (this.#status !== 200) this.#refused(refusalOfAnswer(url, this.#status, this.#headers, Buffer.concat(this.#body).toString()));
     else if (this.request.clientStreams)
       this.#answer!.ended(this.#parser.rest.length > 0 ? 'the stream ends in the middle of an event' : 'the stream ends without a finish_reason');
     else if (this.#bodyBytes > maxBodyBytes) this.refuse(refusal('engine_error', `${url} answers with more than ${maxBodyBytes} bytes`));
     else this.#answer!.whole(Buffer.concat(this.#body));
+  }
+
+  /** A limit that the client never set must not be why its prompt does not fit: the context ends its answer before that limit. */
+  #refused(error: Refusal): void {
+    const { request, fields } = this;
+    if (error.code !== 'context_length_exceeded' || this.#unlimited || request.nextIndex > 0 || !addsLimit(fields, request)) {
+      this.refuse(error);
+      return;
+    }
+    this.#unlimited = true;
+    this.#body = [];
+    this.#bodyBytes = 0;
+    const body = wholeRequest(request, fields, this.#facts!, false);
+    this.#send(this.#facts!, { body, path: paths[this.#endpoint], promptIds: undefined }, undefined);
   }
 
   /** Everything was said before the other instance failed, but that it is over. */

@@ -28,9 +28,14 @@ export function hasChoices(fields: Fields): boolean {
   return [fields.n, fields.best_of].some((value) => typeof value === 'number' && value > 1);
 }
 
-/** A request from its beginning. */
-export function wholeRequest(request: GenerateRequest, fields: Fields, facts: ServerFacts): Uint8Array {
-  return edited(request.body, { ...common(request, fields, facts, asksForIds(request, facts)), ...limitEdit(fields, request) });
+/** Nothing but the gateway limits the output, which the server is told. */
+export function addsLimit(fields: Fields, request: GenerateRequest): boolean {
+  return typeof fields.max_completion_tokens !== 'number' && typeof fields.max_tokens !== 'number' && request.maxOutputTokens > 0;
+}
+
+/** A request from its beginning. Without our limit the context is one. */
+export function wholeRequest(request: GenerateRequest, fields: Fields, facts: ServerFacts, withLimit: boolean): Uint8Array {
+  return edited(request.body, { ...common(request, fields, facts, asksForIds(request, facts)), ...(withLimit ? limitEdit(fields, request) : {}) });
 }
 
 /** The rest of a request, from the tokens of its prompt and its output so far. The answer has the shape of a completion. */

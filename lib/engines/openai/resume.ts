@@ -2,9 +2,9 @@
 // that is all there is, or not at all.
 import { crc32 } from 'node:zlib';
 import { refusal } from '../../../core/errors/switchyard-error.ts';
+import { edited } from '../../../core/openai/edit-json.ts';
 import type { Refusal } from '../../../proto/gen/messages.ts';
 import type { GenerateRequest } from '../../ports/engines.ts';
-import { asFields } from './chunk.ts';
 import { type Fields, jsonOf, type ServerClient } from './client.ts';
 import { continuesTokens, type ServerFacts } from './facts.ts';
 import { paths, restFromText, restFromTokens } from './request-bytes.ts';
@@ -16,7 +16,7 @@ export interface Rest {
   readonly promptIds: readonly number[] | undefined;
 }
 
-const renderWithinMs = 10_000;
+const tokenizeWithinMs = 10_000;
 
 /** Refused: `cannot_continue`, or why the server does not say what the prompt is. @throws SwitchyardError `unreachable` | `timeout` */
 export async function restOf(client: ServerClient, facts: ServerFacts, request: GenerateRequest, fields: Fields): Promise<Rest | Refusal> {
@@ -44,10 +44,9 @@ async function fromTokens(client: ServerClient, facts: ServerFacts, request: Gen
 /** The same bytes are the same tokens on the same model, so nobody has to keep them. */
 async function promptOf(client: ServerClient, facts: ServerFacts, request: GenerateRequest, fields: Fields): Promise<readonly number[] | Refusal> {
   if (hasIdsAsPrompt(request, fields)) return fields.prompt as number[];
-  const path = pathOf(request) === 'chat' ? facts.renderPath : facts.renderPath.replace('/chat/', '/');
-  const answer = await client.post(path, request.body, renderWithinMs);
-  const whole = answer.status === 200 ? JSON.parse(answer.body.toString()) : undefined;
-  const ids = (Array.isArray(whole) ? asFields(whole[0]) : jsonOf(answer))?.token_ids;
+  const path = facts.tokenizePath;
+  const answer = await client.post(path, edited(request.body, { model: { set: JSON.stringify(facts.model) } }), tokenizeWithinMs);
+  const ids = jsonOf(answer)?.tokens;
   return Array.isArray(ids) && ids.length > 0 ? (ids as number[]) : cannot(`${client.url}${path} answers ${answer.status} without token ids`);
 }
 

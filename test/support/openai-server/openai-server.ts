@@ -125,8 +125,10 @@ export class OpenaiServer {
     } catch {
       return json({ error: { message: 'not JSON', type: 'BadRequestError', param: null, code: 400 } }, 400);
     }
-    if (kind === 'vllm' && path === '/v1/chat/completions/render') return json({ request_id: 'r', token_ids: this.#promptIds(true, body) });
-    if (kind === 'vllm' && path === '/v1/completions/render') return json([{ request_id: 'r', token_ids: this.#promptIds(false, body) }]);
+    if (kind === 'vllm' && path === '/tokenize') {
+      const tokens = this.#promptIds(body.messages !== undefined, body);
+      return json({ count: tokens.length, max_model_len: contextTokens, tokens, token_strs: null });
+    }
     if (path !== '/v1/chat/completions' && path !== '/v1/completions') return json({ detail: 'Not Found' }, 404);
     return this.#generate(request, response, path === '/v1/chat/completions', text, body, json);
   };

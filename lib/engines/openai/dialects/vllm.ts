@@ -1,4 +1,5 @@
-// vLLM, as observed on 0.32.0. `/is_paused` and `/server_info` are there in its development mode only.
+// vLLM, as observed on 0.32.0. `/is_paused` and `/server_info` are there in its development mode only. Chats become token ids at
+// `/tokenize`; the render endpoints would do the same, but are off unless asked for (--enable-scale-out).
 
 import { asFields } from '../chunk.ts';
 import type { Fields, ServerClient } from '../client.ts';
@@ -26,17 +27,17 @@ export const vllm: Dialect = {
   },
 
   async ask(client, model) {
-    const [version, paused, rendered, info, handed] = await Promise.all([
+    const [version, paused, tokenized, info, handed] = await Promise.all([
       client.getJson('/version', askWithinMs),
       client.getJson('/is_paused', askWithinMs),
-      client.post('/v1/chat/completions/render', { model, messages: [{ role: 'user', content: 'Hi' }] }, askWithinMs),
+      client.post('/tokenize', { model, messages: [{ role: 'user', content: 'Hi' }] }, askWithinMs),
       client.getJson('/server_info?config_format=json', askWithinMs),
       handsOver(client, model),
     ]);
     return {
       software: typeof version?.version === 'string' ? `vllm ${version.version}` : 'vllm',
       pause: typeof paused?.is_paused === 'boolean',
-      renderPath: Array.isArray(jsonOf(rendered)?.token_ids) ? '/v1/chat/completions/render' : '',
+      tokenizePath: Array.isArray(jsonOf(tokenized)?.tokens) ? '/tokenize' : '',
       takesIds: true,
       continuesMessage: true,
       kvConnector: handed,
