@@ -71,15 +71,28 @@ export const subjects: readonly EngineSubject[] = [
       };
     },
   },
-  ...(llamaPackage ? [llama(llamaPackage)] : []),
+  ...(llamaPackage ? [llama()] : []),
   ...(['vllm', 'sglang', 'llama-server', 'generic'] as const).map(openai),
 ];
 
-function llama(packageDir: string): EngineSubject {
-  const open = new Set<EngineAdapter>();
+const openEngines = new Set<EngineAdapter>();
+
+/** A llama engine that is closed after the test. Not to be asked for where the package is not here. */
+export async function makeLlama(hooks: EngineHooks, file?: string): Promise<EngineAdapter> {
+  const config = llamaEngineSchema.parse({ contextTokens: 1024, maxRunning: 4, maxWaiting: 4 });
+  const model = file ?? (await modelFile('exact', cacheFolder()));
+  const given = { model: 'random', config, packageDir: llamaPackage, modelFile: model, pid: process.pid, clock: systemClock };
+  const engine = new LlamaEngine({ ...given, hooks });
+  openEngines.add(engine);
+  const why = await engine.ready;
+  if (why) throw new Error(`${why.code}: ${why.message}`);
+  return engine;
+}
+
+function llama(): EngineSubject {
   afterEach(async () => {
-    await Promise.all([...open].map((engine) => engine.close()));
-    open.clear();
+    await Promise.all([...openEngines].map((engine) => engine.close()));
+    openEngines.clear();
   });
   return {
     name: 'llama',
@@ -89,18 +102,7 @@ function llama(packageDir: string): EngineSubject {
     movesKv: true,
     movedTokens: 900,
     fields: { temperature: 0 },
-    start: () => ({
-      ...machineTime,
-      async make(hooks) {
-        const config = llamaEngineSchema.parse({ contextTokens: 1024, maxRunning: 4, maxWaiting: 4 });
-        const file = await modelFile('exact', cacheFolder());
-        const engine = new LlamaEngine({ model: 'random', config, packageDir, modelFile: file, pid: process.pid, clock: systemClock, hooks });
-        open.add(engine);
-        const why = await engine.ready;
-        if (why) throw new Error(`${why.code}: ${why.message}`);
-        return engine;
-      },
-    }),
+    start: () => ({ ...machineTime, make: makeLlama }),
   };
 }
 

@@ -1,7 +1,7 @@
 // The llama adapter with a real llama.cpp behind it: what the suite for all adapters (test/conformance) does not ask.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
@@ -11,9 +11,11 @@ import { systemClock } from '../../lib/clock/system-clock.ts';
 import { llamaEngineSchema } from '../../lib/config/fleet.ts';
 import { randomModel } from '../../lib/engines/llama/gguf/random-model.ts';
 import { LlamaEngine } from '../../lib/engines/llama/llama-engine.ts';
-import { copyStage, EngineRig, subjects } from '../conformance/engine-rig.ts';
+import { copyStage, EngineRig, makeLlama, subjects } from '../conformance/engine-rig.ts';
 import { llamaMissing, llamaPackage } from './llama-package.ts';
 
+const folder = mkdtempSync(join(tmpdir(), 'switchyard-llama-test-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const subject = subjects.find(({ name }) => name === 'llama');
 
 describe.skipIf(!subject)(`llama engine${llamaMissing}`, () => {
@@ -126,6 +128,52 @@ describe.skipIf(!subject)(`llama engine${llamaMissing}`, () => {
     });
   });
 
+  describe('with a model whose template knows tools', () => {
+    const parameters = { type: 'object', properties: { kind: { enum: ['ship', 'storm'] }, near: { type: 'boolean' } }, required: ['kind', 'near'] };
+    const tools = [{ type: 'function', function: { name: 'find', parameters } }];
+    const forced = { tools, tool_choice: 'required', max_tokens: 100 };
+
+    async function withTools(): Promise<EngineRig> {
+      const chatTemplate = '{% for tool in tools %}{{ tool.function.name }} {% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}';
+      const file = join(folder, 'tools.gguf');
+      writeFileSync(file, randomModel('exact', { chatTemplate }));
+      return EngineRig.start({ ...subject!, start: () => ({ ...subject!.start(), make: (hooks) => makeLlama(hooks, file) }) });
+    }
+
+    test('a call that is wanted comes as one, streamed or whole', async () => {
+      const rig = await withTools();
+      rig.open('whole', forced, { clientStreams: false });
+      const [choice] = bodyOf((await rig.ended('whole')).end!.finalBody).choices;
+      expect(choice).toMatchObject({ finish_reason: 'tool_calls', message: { content: null } });
+      const [call] = choice.message.tool_calls;
+      expect(call).toMatchObject({ id: 'call_whole_0', type: 'function', function: { name: 'find' } });
+      const given = JSON.parse(call.function.arguments);
+      expect(given).toEqual({ kind: expect.stringMatching(/^(ship|storm)$/), near: expect.any(Boolean) });
+      rig.open('streamed', forced);
+      const deltas = (await rig.ended('streamed')).chunks.flatMap((chunk) => chunk.choices[0]?.delta?.tool_calls ?? []);
+      expect(deltas[0]).toMatchObject({ index: 0, id: 'call_streamed_0', type: 'function', function: { name: 'find' } });
+      expect(deltas.length).toBeGreaterThan(2);
+      expect(JSON.parse(deltas.map((delta) => delta.function.arguments).join(''))).toEqual(given);
+    });
+
+    test('it goes on elsewhere in the middle, and its pieces still make one call', async () => {
+      const rig = await withTools();
+      rig.open('whole', forced);
+      const whole = await rig.ended('whole');
+      const pieces = (heard: typeof whole) =>
+        heard.chunks.flatMap((chunk) => chunk.choices[0]?.delta?.tool_calls ?? []).map((delta) => delta.function.arguments);
+      for (const cut of [3, Math.floor(whole.ids.length / 2), whole.ids.length - 2]) {
+        rig.open('first', { ...forced, max_tokens: cut }, { epoch: cut });
+        const first = await rig.ended('first', cut);
+        rig.stream('rest', cut).ids.push(...first.ids);
+        rig.open('rest', forced, { epoch: cut, resumeTokenIds: first.ids, resumeText: first.text, nextIndex: cut });
+        const rest = await rig.ended('rest', cut);
+        expect(rest.ids).toEqual(whole.ids);
+        expect([...pieces(first), ...pieces(rest)].join('')).toBe(pieces(whole).join(''));
+      }
+    });
+  });
+
   test('a prompt that begins like one before is computed only from where it differs, and says so', async () => {
     const rig = await start();
     rig.open('first', { max_tokens: 4 });
@@ -209,12 +257,11 @@ describe.skipIf(!subject)(`llama engine${llamaMissing}`, () => {
   });
 
   describe('says why it will never take a request', () => {
-    const noFile = join(tmpdir(), 'no-such-model.gguf');
-    const broken = join(tmpdir(), `broken-${process.pid}.gguf`);
-    const cut = join(tmpdir(), `cut-${process.pid}.gguf`);
+    const noFile = join(folder, 'no-such-model.gguf');
+    const broken = join(folder, 'broken.gguf');
+    const cut = join(folder, 'cut.gguf');
     writeFileSync(broken, 'GGUF, but not really');
     writeFileSync(cut, randomModel('exact').subarray(0, 500_000));
-    afterAll(() => [broken, cut].map((file) => rmSync(file)));
 
     test.each([
       ['without the package', undefined, noFile, 'npm start installs it'],

@@ -6,6 +6,7 @@ import { type AnswerText, answerText } from '../openai-text.ts';
 import type { Vocabulary } from './child/messages.ts';
 import type { LlamaRequest } from './request.ts';
 import { TokenText, textOf } from './token-text.ts';
+import { readAnswer } from './tool-calls.ts';
 
 /** Blocks are a measure here: the engine's own cache has none. */
 export const blockTokens = 16;
@@ -159,7 +160,7 @@ export function statusOf(generation: Generation): SequenceStatus {
 
 /** Takes a new token and gives its event. A stop string ends the answer before itself; what may become one is held back. */
 export function speak(generation: Generation, tokenId: number): EngineEvent {
-  const { answer, facts, request, outputIds } = generation;
+  const { request, outputIds } = generation;
   const index = outputIds.length;
   outputIds.push(tokenId);
   const known = generation.text.length;
@@ -171,36 +172,24 @@ export function speak(generation: Generation, tokenId: number): EngineEvent {
     finishReason = 'stop';
   }
   const piece = show(generation, finishReason === '' ? free : generation.text.length);
-  let data = '';
-  if (facts.clientStreams) {
-    data = index === 0 ? answer.roleChunk : '';
-    if (piece !== '') data += answer.chunk(JSON.stringify(piece));
-  }
-  return event(generation, index, [tokenId], piece, data, finishReason);
+  return event(generation, index, [tokenId], piece, finishReason);
 }
 
 /** The answer is over, and its last token said so: that one counts for nothing. */
 export function speakEnd(generation: Generation): EngineEvent {
-  const { answer, facts, outputIds } = generation;
+  const { outputIds } = generation;
   const piece = show(generation, generation.text.length);
-  let data = facts.clientStreams && outputIds.length === 0 ? answer.roleChunk : '';
-  if (facts.clientStreams && piece !== '') data += answer.chunk(JSON.stringify(piece));
-  return event(generation, outputIds.length, [], piece, data, 'stop');
+  return event(generation, outputIds.length, [], piece, 'stop');
 }
 
 /** The tokens from `fromIndex` on that the sequence has already, in one event; or only its end. */
 export function speakAgain(generation: Generation, fromIndex: number, finishReason: '' | 'stop' | 'length'): EngineEvent {
-  const { answer, facts, request, outputIds, vocabulary } = generation;
+  const { request, outputIds, vocabulary } = generation;
   if (finishReason !== '') generation.shown = generation.text.length;
   const tokenIds = outputIds.slice(fromIndex);
   const shownBefore = showable(textOf(vocabulary, outputIds.slice(0, fromIndex)), request.stop).length;
   const piece = generation.text.slice(Math.min(shownBefore, generation.shown), generation.shown);
-  let data = '';
-  if (facts.clientStreams) {
-    if (fromIndex === 0 && tokenIds.length > 0) data = answer.roleChunk;
-    if (piece !== '') data += answer.chunk(JSON.stringify(piece));
-  }
-  return event(generation, fromIndex, tokenIds, piece, data, finishReason);
+  return event(generation, fromIndex, tokenIds, piece, finishReason);
 }
 
 function show(generation: Generation, length: number): string {
@@ -209,17 +198,56 @@ function show(generation: Generation, length: number): string {
   return piece;
 }
 
-function event(generation: Generation, index: number, tokenIds: readonly number[], text: string, data: string, finishReason: string): EngineEvent {
-  const { answer, facts } = generation;
-  const base = { requestId: facts.requestId, epoch: generation.epoch, index, tokenIds, text, finishReason };
-  if (finishReason === '') return { ...base, data: data === '' ? noBytes : Buffer.from(data), finalBody: noBytes };
+/** The event of tokens whose text is `piece`, the last that was shown. */
+function event(generation: Generation, index: number, tokenIds: readonly number[], piece: string, finishReason: string): EngineEvent {
+  const { answer, facts, request, text, shown } = generation;
+  const base = { requestId: facts.requestId, epoch: generation.epoch, index, tokenIds, text: piece };
+  const ended = finishReason !== '';
+  let data = '';
+  if (facts.clientStreams) {
+    const isFirst = index === 0 && (tokenIds.length > 0 || ended);
+    data = (isFirst ? answer.roleChunk : '') + dataOf(generation, piece, ended);
+  }
+  if (!ended) return { ...base, finishReason, data: data === '' ? noBytes : Buffer.from(data), finalBody: noBytes };
   const usage = usageOf(generation);
+  const { content, calls } = readAnswer(request.tools, text.slice(0, shown), true);
+  const why = finishReason === 'stop' && calls.length > 0 ? 'tool_calls' : finishReason;
+  const toolCalls = calls.map(({ name, argumentsText }, place) => ({
+    id: callId(generation, place),
+    type: 'function' as const,
+    function: { name, arguments: argumentsText },
+  }));
   return {
     ...base,
-    data: facts.clientStreams ? Buffer.from(data + answer.finalChunks(finishReason, usage)) : noBytes,
+    finishReason: why,
+    data: facts.clientStreams ? Buffer.from(data + answer.finalChunks(why, usage)) : noBytes,
     usage,
-    finalBody: facts.clientStreams ? noBytes : Buffer.from(answer.finalBody(generation.text, finishReason, usage)),
+    finalBody: facts.clientStreams ? noBytes : Buffer.from(answer.finalBody(content, why, usage, toolCalls)),
   };
+}
+
+/** The chunks of a piece of text, which may be part of the call of a tool. */
+function dataOf(generation: Generation, piece: string, ended: boolean): string {
+  const { answer, request, text, shown } = generation;
+  if (request.tools === 'none') return piece === '' ? '' : answer.chunk(JSON.stringify(piece));
+  const before = readAnswer(request.tools, text.slice(0, shown - piece.length), false);
+  const after = readAnswer(request.tools, text.slice(0, shown), ended);
+  const content = after.content.slice(before.content.length);
+  let data = content === '' ? '' : answer.chunk(JSON.stringify(content));
+  for (const [index, call] of after.calls.entries()) {
+    const known = before.calls[index];
+    const more = call.argumentsText.slice(known?.argumentsText.length ?? 0);
+    if (known && more === '') continue;
+    const opening = known ? {} : { id: callId(generation, index), type: 'function' };
+    const told = { index, ...opening, function: { ...(known ? {} : { name: call.name }), arguments: more } };
+    data += answer.deltaChunk(JSON.stringify({ tool_calls: [told] }));
+  }
+  return data;
+}
+
+/** The same wherever the answer goes on. */
+function callId({ facts }: Generation, index: number): string {
+  return `call_${facts.requestId}_${index}`;
 }
 
 /** The end of a sequence that is none of its own. */

@@ -128,7 +128,9 @@ export class LlamaKv implements KvAdapter {
       write: (piece) => live() ?? reservation.pieces.write(piece),
       commit: (versions, last, state) => live() ?? this.#commitInTurn(reservation, versions, last, state),
       follow: (firstIndex, tokenIds) => {
-        if (!live()) this.#follow(reservation, firstIndex, tokenIds);
+        if (live()) return;
+        this.#reservations.touch(reservation);
+        this.#follow(reservation, firstIndex, tokenIds);
       },
     };
   }
@@ -274,7 +276,7 @@ export class LlamaKv implements KvAdapter {
     last: boolean,
     encoded: Uint8Array,
   ): Promise<{ missing: readonly number[] } | Refusal> {
-    this.#reservations.renew(reservation, reservation.ttlMs);
+    this.#reservations.touch(reservation);
     if (reservation.failure) return reservation.failure;
     const { model } = this.#engine.options;
     const state = SequenceState.decode(encoded.slice());

@@ -74,6 +74,7 @@ describe('is refused with what to do instead', () => {
     ['log probabilities', { ...hello, logprobs: true }, 'leave out logprobs'],
     ['an image', { messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, 'without images'],
     ['tools', { ...hello, tools: [{ type: 'function', function: { name: 'f' } }] }, 'leave out tools'],
+    ['a tool that is not there', { ...hello, tool_choice: 'required' }, 'tools has none'],
     ['a regular expression', { ...hello, guided_regex: 'a+' }, 'guided_regex'],
     ['a hand-off of KV', { ...hello, kv_transfer_params: {} }, 'kv_transfer_params'],
     ['a temperature that is none', { ...hello, temperature: 'hot' }, 'temperature must be a number'],
@@ -105,6 +106,44 @@ describe('is refused with what to do instead', () => {
 
   test('a chat with a model that has no template', () => {
     expect(read(hello, 'chat', { ...engine, chatTemplate: '' })).toMatchObject({ message: expect.stringContaining('/v1/completions') });
+  });
+});
+
+describe('tools', () => {
+  const template = '{% if tools %}{{ tools }}{% endif %}';
+  const tools = ['a', 'b'].map((name) => ({
+    type: 'function',
+    function: { name, parameters: { type: 'object', properties: { x: { type: 'integer' } } } },
+  }));
+  const ask = (choice: unknown, chatTemplate = template, more = {}) =>
+    read({ ...hello, tools, tool_choice: choice, ...more }, 'chat', { ...engine, chatTemplate });
+
+  test('that must be called are called by a grammar', () => {
+    const request = ask('required') as LlamaRequest;
+    expect([request.tools, request.prompt]).toEqual(['forced', expect.objectContaining({ template: { tools } })]);
+    expect(request.sampling.grammar).toContain('t1root');
+    const named = ask({ type: 'function', function: { name: 'b' } }) as LlamaRequest;
+    expect(named.sampling.grammar).not.toContain('\\"a\\"');
+  });
+
+  test('that may be called need a form that can be read', () => {
+    expect(ask('auto')).toMatchObject({ message: expect.stringContaining('set tool_choice') });
+    expect(ask(undefined, `${template}<tool_call>`)).toMatchObject({ tools: 'marked' });
+    expect(ask('none')).toMatchObject({ tools: 'none', prompt: { template: {} } });
+  });
+
+  test('that are not there, or with another form of the answer, are refused', () => {
+    expect(ask({ type: 'function', function: { name: 'c' } })).toMatchObject({ message: expect.stringContaining('one of the functions') });
+    expect(ask('required', template, { response_format: { type: 'json_object' } })).toMatchObject({ message: expect.stringContaining('one form') });
+  });
+
+  test('called before reach the template with their arguments as they are', () => {
+    const messages = [
+      ...hello.messages,
+      { role: 'assistant', content: null, tool_calls: [{ id: '1', type: 'function', function: { name: 'a', arguments: '{"x":1}' } }] },
+    ];
+    const { prompt } = ask('auto', `${template}<tool_call>`, { messages }) as LlamaRequest;
+    expect(prompt).toMatchObject({ messages: [{}, { content: '', tool_calls: [{ function: { name: 'a', arguments: { x: 1 } } }] }] });
   });
 });
 

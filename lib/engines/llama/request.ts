@@ -5,6 +5,7 @@ import type { Refusal } from '../../../proto/gen/messages.ts';
 import type { Grammar, PromptSource, Sampling } from './child/messages.ts';
 import { seedOfRequest } from './sampling.ts';
 import { grammarOf } from './structured-output.ts';
+import { callMark, grammarOfCalls, type ToolMode, toolsOf } from './tool-calls.ts';
 
 export interface LlamaRequest {
   /** Token ids are the prompt as it is. */
@@ -13,6 +14,8 @@ export interface LlamaRequest {
   readonly maxTokens: number | undefined;
   readonly stop: readonly string[];
   readonly sampling: Sampling;
+  /** How the answer may call tools. */
+  readonly tools: ToolMode;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -71,13 +74,15 @@ export function readRequest(
   const stop: readonly unknown[] = Array.isArray(fields.stop) ? fields.stop : [fields.stop ?? ''];
   if (stop.length > maxStops || !stop.every((entry) => typeof entry === 'string'))
     return no(`stop must be a text or a list of at most ${maxStops} texts`);
-  const grammar = grammarOf(fields);
+  const tools = endpoint === 'completions' ? noTools : toolUse(fields, context.chatTemplate);
+  if ('code' in tools) return tools;
+  const grammar = grammarOf(fields, tools.grammar);
   if (isRefusal(grammar)) return grammar;
   const sampling = samplingOf(requestId, fields, grammar.text, context.vocabularySize);
   if ('code' in sampling) return sampling;
-  const prompt = endpoint === 'completions' ? completionPrompt(fields, context.vocabularySize) : chatPrompt(fields, context.chatTemplate);
+  const prompt = endpoint === 'completions' ? completionPrompt(fields, context.vocabularySize) : chatPrompt(fields, context.chatTemplate, tools.mode);
   if ('code' in prompt) return prompt;
-  return { prompt, maxTokens: maxTokens as number | undefined, stop: stop.filter((entry) => entry !== '') as string[], sampling };
+  return { prompt, maxTokens: maxTokens as number | undefined, stop: stop.filter((entry) => entry !== '') as string[], sampling, tools: tools.mode };
 }
 
 /** Output tokens that an answer may have: within the context, and what else limits it. Refused: what leaves no room for an answer. */
@@ -136,24 +141,63 @@ function completionPrompt(fields: Fields, vocabularySize: number): LlamaRequest[
   return no('prompt must be a text or token ids; several prompts are several requests');
 }
 
-function chatPrompt(fields: Fields, chatTemplate: string): PromptSource | Refusal {
-  const { messages, tools, tool_choice: toolChoice } = fields;
+function chatPrompt(fields: Fields, chatTemplate: string, tools: ToolMode): PromptSource | Refusal {
+  const { messages } = fields;
   if (!Array.isArray(messages) || messages.length === 0) return no('messages must hold at least one message');
   if (chatTemplate === '') return no('this model has no chat template: ask it at /v1/completions');
-  const offersTools = Array.isArray(tools) && tools.length > 0 && toolChoice !== 'none';
-  if (offersTools) return no('this engine calls no tools: leave out tools, or ask for JSON by response_format');
   const read: Record<string, unknown>[] = [];
   for (const message of messages) {
     const fields = asRecord(message);
     if (typeof fields?.role !== 'string') return no('every message must have a role');
     const content = contentText(fields.content);
     if (content === undefined) return no('this engine reads text only: send messages without images, sound or files');
-    read.push({ ...fields, content });
+    read.push({ ...fields, content, ...callsForTemplate(fields.tool_calls) });
   }
   const continues = fields.continue_final_message === true;
   if (continues && fields.add_generation_prompt !== false) return no('continue_final_message needs add_generation_prompt: false');
   if (continues && read.at(-1)!.role !== 'assistant') return no('continue_final_message needs a last message of the assistant');
-  return { kind: 'chat', messages: read, template: asRecord(fields.chat_template_kwargs) ?? {}, continues };
+  const template = { ...asRecord(fields.chat_template_kwargs), ...(tools === 'none' ? {} : { tools: fields.tools }) };
+  return { kind: 'chat', messages: read, template, continues };
+}
+
+/** Templates write the arguments of earlier calls themselves: they want them as they are, not as text. */
+function callsForTemplate(calls: unknown): { tool_calls?: unknown[] } {
+  if (!Array.isArray(calls)) return {};
+  const read = calls.map((call) => {
+    const described = asRecord(asRecord(call)?.function);
+    const given = typeof described?.arguments === 'string' ? parseJson(Buffer.from(described.arguments)) : undefined;
+    return given === undefined ? call : { ...(call as object), function: { ...described, arguments: given } };
+  });
+  return { tool_calls: read };
+}
+
+interface ToolUse {
+  readonly mode: ToolMode;
+  /** That the answer has to keep to. */
+  readonly grammar?: Grammar;
+}
+
+const noTools: ToolUse = { mode: 'none' };
+
+/** How the tools of a request are to be called. */
+function toolUse({ tools, tool_choice: choice, parallel_tool_calls: parallel }: Fields, chatTemplate: string): ToolUse | Refusal {
+  if (!Array.isArray(tools) || tools.length === 0) {
+    return choice === 'required' || asRecord(choice) ? no('tool_choice wants a tool, and tools has none') : noTools;
+  }
+  if (choice === 'none') return noTools;
+  if (!/\btools\b/.test(chatTemplate)) return no("this model's chat template knows no tools: leave out tools, or ask for JSON by response_format");
+  const read = toolsOf(tools);
+  if ('problem' in read) return no(read.problem);
+  if (choice === undefined || choice === null || choice === 'auto') {
+    if (chatTemplate.includes(callMark)) return { mode: 'marked' };
+    return no("calls of tools in this model's own form cannot be read: set tool_choice to required, to one of the functions, or to none");
+  }
+  const wanted = asRecord(asRecord(choice)?.function)?.name;
+  const offered = choice === 'required' ? read : read.filter(({ name }) => name === wanted);
+  if (offered.length === 0) return no('tool_choice must be none, auto, required, or one of the functions in tools');
+  if (parallel === true && choice === 'required') return no('a call that is required is one call here: leave out parallel_tool_calls');
+  const made = grammarOfCalls(offered);
+  return 'problem' in made ? no(made.problem) : { mode: 'forced', grammar: made.grammar };
 }
 
 function contentText(content: unknown): string | undefined {

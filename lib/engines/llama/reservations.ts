@@ -96,6 +96,11 @@ export class Reservations {
     this.#watch();
   }
 
+  /** Something has arrived for it. Cheap: the timer is set anew when it fires too early. */
+  touch(reservation: Reservation): void {
+    reservation.expiresAtMs = Math.max(reservation.expiresAtMs, this.#clock.now() + reservation.ttlMs);
+  }
+
   remove(id: string): Reservation | undefined {
     const reservation = this.#byId.get(id);
     this.#byId.delete(id);

@@ -6,16 +6,18 @@ import { anyObject, grammarOfChoice, grammarOfSchema } from './json-grammar.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The grammar that a request asks for, if any. */
-export function grammarOf(fields: Fields): { readonly text: Grammar | undefined } | Refusal {
+/** The grammar that a request asks for, if any. `ofCall`: of the call of a tool that it wants. */
+export function grammarOf(fields: Fields, ofCall: Grammar | undefined): { readonly text: Grammar | undefined } | Refusal {
   const asked = [...ofFormat(fields.response_format), ...ofStructured(fields.structured_outputs)];
   if (isSet(fields.guided_json)) asked.push({ schema: fields.guided_json });
   if (isSet(fields.json_schema)) asked.push({ schema: fields.json_schema });
   if (isSet(fields.guided_choice)) asked.push({ choice: fields.guided_choice });
   if (isSet(fields.guided_grammar)) asked.push({ grammar: fields.guided_grammar });
   if (isSet(fields.grammar)) asked.push({ grammar: fields.grammar });
+  if (ofCall !== undefined) asked.push({ grammar: ofCall });
   if (asked.length === 0) return { text: undefined };
-  if (asked.length > 1) return no('ask for one form of the answer only: response_format, or one of the fields for guided decoding');
+  if (asked.length > 1)
+    return no('ask for one form of the answer only: response_format, one of the fields for guided decoding, or a tool that must be called');
   const [one] = asked as [Asked];
   if (one.problem) return no(one.problem);
   if ('object' in one) return { text: anyObject };

@@ -37,19 +37,19 @@ const shapes: Readonly<Record<RandomPreset, Shape>> = {
 const gains = { embedding: 8, query: 40, key: 40, value: 24, attention: 32, ffn: 16, output: 80 };
 
 const contextTokens = 32_768;
-const chatTemplate = [
+const usualTemplate = [
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}",
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
 ].join('');
 
 /** A GGUF file. The same preset and seed give the same bytes on every machine. */
-export function randomModel(preset: RandomPreset, options: { readonly seed?: number } = {}): Uint8Array {
+export function randomModel(preset: RandomPreset, options: { readonly seed?: number; readonly chatTemplate?: string } = {}): Uint8Array {
   const shape = shapes[preset];
   const vocabulary = wordVocabulary();
-  return writeGguf(metadataOf(preset, shape, vocabulary), tensorsOf(shape, vocabulary, options.seed ?? 1));
+  return writeGguf(metadataOf(preset, shape, vocabulary, options.chatTemplate ?? usualTemplate), tensorsOf(shape, vocabulary, options.seed ?? 1));
 }
 
-function metadataOf(preset: RandomPreset, shape: Shape, vocabulary: WordVocabulary): Map<string, GgufValue> {
+function metadataOf(preset: RandomPreset, shape: Shape, vocabulary: WordVocabulary, chatTemplate: string): Map<string, GgufValue> {
   const uint32 = (value: number): GgufValue => ({ type: 'uint32', value });
   const float32 = (value: number): GgufValue => ({ type: 'float32', value });
   const string = (value: string): GgufValue => ({ type: 'string', value });
