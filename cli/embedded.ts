@@ -8,6 +8,7 @@ import { prepareEngines } from '../infra/setup/prepare-engines.ts';
 import { openProcessLog } from '../infra/setup/process-log.ts';
 import type { Progress } from '../infra/setup/progress.ts';
 import { defaultStateFolder, type RunFile, removeRunFile, writeRunFile } from '../infra/setup/run-file.ts';
+import { firstInstances } from '../infra/setup/seats.ts';
 import { logPathOf, type StartSettings } from '../infra/setup/settings.ts';
 import type { Started } from '../infra/setup/start-local.ts';
 import { standingOf } from '../infra/setup/start-services.ts';
@@ -40,7 +41,7 @@ export function startEmbedded(settings: StartSettings, progress: Progress): Star
     await requirePorts(settings);
     const { fleet, configFolder, agentEnv } = await prepareEngines(settings, progress, { onlyFound: true });
     const step = progress.step('services', 'starting in this process');
-    const instances = fleet.pools.flatMap((pool) => Array.from({ length: pool.instances }, (_, index) => `${pool.id}/${pool.id}-${index + 1}`));
+    const instances = firstInstances(fleet).map(({ pool, id }) => `${pool}/${id}`);
     const prepared = prepareCredentials(credentialsFolder(settings), { nats: false, redis: false, readOnlyKeys: true });
     const world = createEmbeddedWorld({ ...settings, configFolder }, log.write, {
       ...agentEnv,

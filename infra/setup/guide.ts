@@ -17,7 +17,7 @@ export interface GuideInput {
 }
 
 const nameWidth = 18;
-const question = 'Why is the sky blue? Explain it step by step, with examples.';
+const question = 'What is it like to live on the moon? Tell me about a whole week there, day by day.';
 
 export function guideText(input: GuideInput): string {
   const { run, fleet, instances } = input;
@@ -51,7 +51,7 @@ ${pc.bold('Three things to try, in another terminal:')}
 
 ${pc.bold('1.')} ${real ? 'A question, answered word by word' : 'A long answer, streamed'}. Any OpenAI client works with the base URL above.
    curl -N ${run.baseUrl}/chat/completions -H 'content-type: application/json' \\
-     -d '{"model":"${model}","stream":true,${real ? '"temperature":0.2,"max_tokens":800' : '"max_tokens":2000'},"messages":[{"role":"user","content":"${real ? question : 'Tell me a long story'}"}]}'
+     -d '{"model":"${model}","stream":true,${real ? '"frequency_penalty":0.2,"max_tokens":900' : '"max_tokens":2000'},"messages":[{"role":"user","content":"${real ? question : 'Tell me a long story'}"}]}'
 
 ${pc.bold('2.')} While it streams, move it to another instance, as often as you like. The answer goes on, token for token.
    ${command} requests

@@ -37,6 +37,13 @@ describe('launcher', () => {
     expect(ids(initialState(fleet, { instances: [], epochs: { chat: 4, large: 1 } }))).toEqual([]);
   });
 
+  test('servers that run already are those of the fleet file, by their names, whatever ran before', () => {
+    const servers = [{ url: 'http://a', id: 'east' }, { url: 'http://b' }];
+    const remote = fleetSchema.parse({ pools: [{ id: 'vllm', models: ['m'], engine: 'openai', instances: 2, openai: { servers } }] });
+    expect(ids(initialState(remote, undefined))).toEqual(['east', 'vllm-2']);
+    expect(ids(initialState(remote, { instances: [{ id: 'vllm-9', pool: 'vllm' }], epochs: { vllm: 3 } }))).toEqual(['east', 'vllm-2']);
+  });
+
   test('starting twice starts once', () => {
     const command = { pool: 'chat', instanceId: 'chat-3', epoch: 1 };
     const first = done(decideStart(begun, command));

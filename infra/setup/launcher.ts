@@ -3,6 +3,7 @@
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import type { FleetConfig } from '../../lib/config/fleet.ts';
 import type { Refusal } from '../../proto/gen/messages.ts';
+import { instanceIds } from './seats.ts';
 
 export interface Instance {
   readonly id: string;
@@ -33,8 +34,10 @@ const idPattern = /^[a-z0-9][a-z0-9-]{0,60}$/;
 /** The first start follows fleet.yaml; later ones what scaling has made of it. Pools that are new in fleet.yaml join, missing ones go. */
 export function initialState(fleet: FleetConfig, kept: LauncherState | undefined): LauncherState {
   const instances = fleet.pools.flatMap((pool) => {
-    const known = kept !== undefined && pool.id in kept.epochs ? kept.instances.filter((one) => one.pool === pool.id) : undefined;
-    return known ?? Array.from({ length: pool.instances }, (_, index) => ({ id: `${pool.id}-${index + 1}`, pool: pool.id }));
+    // Servers that run already are those of the file, whatever ran before.
+    const known =
+      kept !== undefined && pool.id in kept.epochs && pool.engine !== 'openai' ? kept.instances.filter((one) => one.pool === pool.id) : undefined;
+    return known ?? instanceIds(pool).map((id) => ({ id, pool: pool.id }));
   });
   const epochs = Object.fromEntries(fleet.pools.map((pool) => [pool.id, kept?.epochs[pool.id] ?? 0]));
   return { instances: sorted(instances), epochs };

@@ -1,6 +1,7 @@
 // Agents with users of their own, before they are there: scaling gives an instance the lowest number that is free, and those
 // of instances that have died are not free for a while.
-import type { FleetConfig } from '../../lib/config/fleet.ts';
+import type { FleetConfig, PoolConfig } from '../../lib/config/fleet.ts';
+import { serversOf } from '../../lib/engines/openai/servers.ts';
 import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
 
 /** More than a launcher starts (launcher.ts) in one pool need not be known beforehand. */
@@ -8,7 +9,16 @@ const mostBeforehand = 64;
 
 /** Those of the first start. */
 export function firstInstances({ pools }: FleetConfig): SeatInstance[] {
-  return pools.flatMap(({ id, instances }) => numbered(id, 0, instances));
+  return pools.flatMap((pool) => instanceIds(pool).map((id) => ({ pool: pool.id, id })));
+}
+
+/** Names of a pool's instances at the first start: those of its servers, where it has any that run already, else its own and a number. */
+export function instanceIds(pool: Pick<PoolConfig, 'id' | 'instances' | 'openai'>): string[] {
+  if (pool.openai)
+    return serversOf(pool)
+      .slice(0, pool.instances)
+      .map(({ id }) => id);
+  return numbered(pool.id, 0, pool.instances).map(({ id }) => id);
 }
 
 /** Those that scaling may add. */
