@@ -8,10 +8,14 @@ import type { Capability, EngineAdapter, EngineEvent, EngineHooks, EngineStatus,
 import type { Http } from '../../ports/http.ts';
 import { refusalOfAnswer } from './answered.ts';
 import { asFields, parsed } from './chunk.ts';
-import { createClient, type ServerClient } from './client.ts';
+import { createClient, type Fields, type ServerClient } from './client.ts';
 import { batchesOf } from './event-batch.ts';
 import { capabilitiesOf, type ServerFacts } from './facts.ts';
 import { Generation, type GenerationHost } from './generation.ts';
+import { type MovableEngine, movingHost } from './kv/movable.ts';
+import { ServerKv } from './kv/server-kv.ts';
+import { kvFormatOf, wayOf } from './kv/ways.ts';
+import { ServerCache } from './kv-events/server-cache.ts';
 import { Occupancy } from './occupancy.ts';
 import { ServerWatch } from './watch.ts';
 
@@ -25,6 +29,8 @@ export interface OpenaiEngineOptions {
   readonly http: Http;
   readonly clock: Clock;
   readonly hooks: EngineHooks;
+  /** Where its KV events are published, and repeated. */
+  readonly kvEvents?: { readonly events: string; readonly replay: string | undefined } | undefined;
 }
 
 const retryFullMs = 500;
@@ -38,6 +44,8 @@ export class OpenaiEngine implements EngineAdapter {
   readonly watch: ServerWatch;
   readonly generations = new Map<string, Generation>();
   readonly options: OpenaiEngineOptions;
+  readonly kv: ServerKv;
+  readonly #cache: ServerCache | undefined;
   readonly #host: GenerationHost;
   readonly #occupancy: Occupancy;
   #supports: ReadonlySet<Capability> = new Set();
@@ -61,6 +69,7 @@ export class OpenaiEngine implements EngineAdapter {
       heard: () => {
         this.#heardMs = clock.now();
       },
+      promptKnown: ({ request }, ids) => this.#cache?.served(request.endpoint, request.body, ids),
     };
     this.#occupancy = new Occupancy(config);
     this.#heardMs = clock.now();
@@ -73,6 +82,9 @@ export class OpenaiEngine implements EngineAdapter {
       heardMs: () => this.#heardMs,
       onChange: () => this.#watched(),
     });
+    this.kv = new ServerKv(movingHost(this.#movable()), wayOf({ client: this.client, clock, config, facts: () => this.watch.facts }));
+    const { kvEvents } = options;
+    this.#cache = kvEvents && new ServerCache({ ...kvEvents, clock, onChange: () => options.hooks.onChange() });
     this.#cancelAlive = every(clock, aliveEveryMs, () => this.#sayAlive());
   }
 
@@ -82,11 +94,20 @@ export class OpenaiEngine implements EngineAdapter {
 
   get supports(): ReadonlySet<Capability> {
     const { facts } = this.watch;
-    if (facts && facts !== this.#supportsOf) {
-      this.#supports = new Set(capabilitiesOf(facts));
+    const cache = this.#cache?.isUp === true;
+    if (facts && (facts !== this.#supportsOf || cache !== this.#supports.has('kv_events'))) {
+      const more: Capability[] = [
+        ...(kvFormatOf(facts, this.options.config) ? (['kv_pull'] as const) : []),
+        ...(cache ? (['kv_events'] as const) : []),
+      ];
+      this.#supports = new Set([...capabilitiesOf(facts), ...more]);
       this.#supportsOf = facts;
     }
     return this.#supports;
+  }
+
+  cachedPrefixes(): { readonly version: number; readonly hashes: readonly number[] } | undefined {
+    return this.#cache?.cached();
   }
 
   unfit(): Refusal | undefined {
@@ -98,7 +119,8 @@ export class OpenaiEngine implements EngineAdapter {
     return {
       ...this.#occupancy.status(this.generations.values(), facts),
       software: facts?.software ?? '',
-      kvFormat: kvFormatOf(facts),
+      kvFormat: kvFormatOf(facts, this.options.config),
+      cachedBlocks: this.#cache?.blocks ?? 0,
       profile: facts?.kind ?? '',
       ...(load ? { loadAtMs: load.atMs } : {}),
     };
@@ -108,7 +130,8 @@ export class OpenaiEngine implements EngineAdapter {
     if (this.#closed) return refusal('draining', 'this instance is stopping', 100);
     const { unfit } = this.watch;
     if (unfit) return unfit;
-    const fields = asFields(parsed(Buffer.from(request.body.buffer, request.body.byteOffset, request.body.length).toString()));
+    if (request.reservationId !== '') return this.#takeOver(request, held);
+    const fields = fieldsOf(request);
     if (!fields) return refusal('invalid_json', 'the body is not a JSON object');
     const missing =
       request.endpoint === 'completions' ? fields.prompt === undefined : !Array.isArray(fields.messages) || fields.messages.length === 0;
@@ -121,6 +144,47 @@ export class OpenaiEngine implements EngineAdapter {
     this.#startNext();
     this.options.hooks.onChange();
     return undefined;
+  }
+
+  /** Continues with the KV that a reservation holds; what the gateway may not have got is told again. */
+  #takeOver(request: GenerateRequest, held: boolean): Refusal | undefined {
+    const taken = this.kv.takeOver(request);
+    if ('code' in taken) return taken;
+    const fields = fieldsOf(taken.request) ?? {};
+    const { promptIds, extra, told } = taken;
+    const generation = new Generation(this.#host, taken.request, fields, held, { promptIds, extra });
+    this.generations.set(keyOf(request), generation);
+    const { requestId, epoch } = request;
+    for (const event of told) this.#say(generation, { requestId, epoch, finishReason: '', finalBody: new Uint8Array(0), ...event });
+    this.#startNext();
+    this.options.hooks.onChange();
+    return undefined;
+  }
+
+  #movable(): MovableEngine {
+    const { clock, model, hooks } = this.options;
+    return {
+      clock,
+      model,
+      generations: this.generations,
+      flush: () => this.#flush(),
+      replace: (before, { request, promptIds }) => {
+        this.#began.delete(before);
+        const after = new Generation(this.#host, request, before.fields, before.held, { promptIds });
+        after.paused = true;
+        this.generations.set(keyOf(request), after);
+      },
+      startNext: () => this.#startNext(),
+      release: (generation) => {
+        this.#tell(generation, 'released');
+        generation.cancel();
+        this.#forget(generation);
+      },
+      tell: (generation, type) => this.#tell(generation, type),
+      maxRunning: () => this.#maxRunning,
+      started: () => this.#started(),
+      changed: () => hooks.onChange(),
+    };
   }
 
   cancel(requestId: string, epoch: number): void {
@@ -155,6 +219,8 @@ export class OpenaiEngine implements EngineAdapter {
 
   close(): void {
     this.#closed = true;
+    this.kv.close();
+    this.#cache?.close();
     this.watch.stop();
     this.#cancelAlive();
     this.#cancelFlush?.();
@@ -185,7 +251,7 @@ export class OpenaiEngine implements EngineAdapter {
     let room = this.#maxRunning - this.#started();
     for (const generation of this.#waiting()) {
       if (room <= 0) break;
-      if (generation.held) continue;
+      if (generation.held || generation.paused) continue;
       room--;
       this.#began.set(generation, { startedMs: this.options.clock.now(), lastMs: undefined });
       this.#tell(generation, 'admitted');
@@ -251,12 +317,10 @@ export class OpenaiEngine implements EngineAdapter {
   }
 }
 
-function keyOf({ requestId, epoch }: { requestId: string; epoch: number }): string {
-  return `${requestId}@${epoch}`;
+function fieldsOf({ body }: GenerateRequest): Fields | undefined {
+  return asFields(parsed(Buffer.from(body.buffer, body.byteOffset, body.length).toString()));
 }
 
-/** Servers with the same one can read each other's KV over their connector. */
-function kvFormatOf(facts: ServerFacts | undefined): string {
-  if (!facts?.kvConnector || facts.kind !== 'vllm') return '';
-  return `vllm-nixl:${facts.software.replace(/^vllm /, '')}:${facts.model}:${facts.kvShape}`;
+function keyOf({ requestId, epoch }: { requestId: string; epoch: number }): string {
+  return `${requestId}@${epoch}`;
 }

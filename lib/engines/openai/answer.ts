@@ -31,6 +31,8 @@ export interface AnswerOptions {
   /** As estimated, until the server says it. */
   readonly promptTokens: number;
   readonly promptIds: readonly number[] | undefined;
+  /** The server has said the token ids of the request's prompt. */
+  readonly promptKnown: (ids: readonly number[]) => void;
   readonly say: (event: Partial<EngineEvent>) => void;
   /** The last word; `error` is told already. */
   readonly over: (error: Refusal | undefined) => void;
@@ -66,6 +68,11 @@ export class Answer {
     this.promptTokens = options.promptTokens;
     this.outputTokens = options.startTokens;
     if (options.promptIds) this.#knowPrompt(options.promptIds);
+  }
+
+  /** What whoever continues must know; undefined before the first token. */
+  get carry(): Carry | undefined {
+    return this.#carry;
   }
 
   /** One event of the stream. */
@@ -198,11 +205,11 @@ export class Answer {
   }
 
   #learn({ usage, promptIds }: Said): void {
-    if (promptIds) this.#knowPrompt(promptIds);
-    if (!usage) return;
     const { startTokens } = this.#options;
-    this.cachedTokens = usage.cachedTokens;
     // To the server the tokens of the other instance are part of the prompt.
+    if (promptIds && startTokens === 0) this.#knowPrompt(promptIds);
+    if (!usage) return;
+    this.cachedTokens = usage.cachedTokens;
     if (startTokens === 0) this.promptTokens = usage.promptTokens;
     else if (!this.#promptIsExact) this.promptTokens = Math.max(1, usage.promptTokens - startTokens);
     this.#usage = { ...usage, promptTokens: this.promptTokens, outputTokens: startTokens + usage.outputTokens };
@@ -212,6 +219,7 @@ export class Answer {
     this.promptTokens = ids.length;
     this.#promptCrc = crcOf(ids);
     this.#promptIsExact = true;
+    this.#options.promptKnown(ids);
   }
 }
 

@@ -17,7 +17,9 @@ export function createOpenaiEngine({
   ports: Ports;
   hooks: EngineHooks;
 }): OpenaiEngine {
-  const { url } = serverOf(pool, instanceId);
+  const { url, kvEvents: events, kvReplay: replay } = serverOf(pool, instanceId);
   const { http, clock } = ports;
-  return new OpenaiEngine({ config: pool.openai!, url, apiKey: apiKeyOf(pool, ports.variable), model: pool.models[0]!, http, clock, hooks });
+  const kvEvents = events === undefined ? undefined : { events, replay };
+  const apiKey = apiKeyOf(pool, ports.variable);
+  return new OpenaiEngine({ config: pool.openai!, url, apiKey, model: pool.models[0]!, http, clock, hooks, kvEvents });
 }

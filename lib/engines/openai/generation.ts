@@ -1,6 +1,7 @@
 // One request at a server: waits for its turn, is sent from its beginning or where another instance stopped, is held, cancelled,
 // and ends. What comes back is read in answer.ts.
 import { refusal } from '../../../core/errors/switchyard-error.ts';
+import { continuationNeeds } from '../../../core/openai/continuation.ts';
 import type { Carry, Refusal } from '../../../proto/gen/messages.ts';
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
 import type { RunningCall } from '../../ports/http.ts';
@@ -9,7 +10,9 @@ import { refusalOfAnswer } from './answered.ts';
 import type { Fields, ServerClient } from './client.ts';
 import { dialects } from './dialects/dialects.ts';
 import type { ServerFacts } from './facts.ts';
-import { addsLimit, asksForIds, hasChoices, outputLimit, paths, wholeRequest } from './request-bytes.ts';
+import type { Stopped } from './kv/moved-state.ts';
+import { StreamLog } from './kv/stream-log.ts';
+import { addsLimit, asksForIds, hasChoices, outputLimit, paths, restFromTokens, wholeRequest } from './request-bytes.ts';
 import { type Rest, restOf } from './resume.ts';
 import { answerEdits, chatUsageChunk, lastChunk } from './said-bytes.ts';
 import { SseParser } from './sse.ts';
@@ -21,8 +24,17 @@ export interface GenerationHost {
   say(generation: Generation, event: EngineEvent): void;
   /** It has said its last word; `error` when that was one. */
   over(generation: Generation, error: Refusal | undefined): void;
+  /** The token ids of its prompt. */
+  promptKnown(generation: Generation, ids: readonly number[]): void;
   /** The server has sent something. */
   heard(): void;
+}
+
+/** What is known of a request that goes on here from its tokens. */
+export interface Resumption {
+  readonly promptIds: readonly number[];
+  /** Fields by which the server uses KV that is there already; without them it computes the whole context. */
+  readonly extra?: Fields;
 }
 
 const noBytes = new Uint8Array(0);
@@ -35,11 +47,15 @@ export class Generation {
   held: boolean;
   /** Nothing that it has said may be told any more. */
   silenced = false;
+  /** It does not begin: somebody else may be taking it over. */
+  paused = false;
+  /** What it has said, for whoever goes on with it. */
+  readonly log: StreamLog;
   readonly #host: GenerationHost;
   #state: 'waiting' | 'sent' | 'ended' = 'waiting';
   #answer: Answer | undefined;
   #call: RunningCall | undefined;
-  readonly #parser = new SseParser();
+  #parser = new SseParser();
   /** What came while it was held. */
   #parked: (() => void)[] = [];
   #status = 0;
@@ -48,8 +64,11 @@ export class Generation {
   #bodyBytes = 0;
   #facts: ServerFacts | undefined;
   #unlimited = false;
+  #resumption: Resumption | undefined;
 
-  constructor(host: GenerationHost, request: GenerateRequest, fields: Fields, held: boolean) {
+  constructor(host: GenerationHost, request: GenerateRequest, fields: Fields, held: boolean, resumption?: Resumption) {
+    this.log = new StreamLog(request.resumeTokenIds);
+    this.#resumption = resumption;
     this.#host = host;
     this.request = request;
     this.fields = fields;
@@ -88,6 +107,10 @@ export class Generation {
       this.#endAtOnce();
       return;
     }
+    if (this.#resumption) {
+      this.#resume(facts, this.#resumption);
+      return;
+    }
     const rest = await restOf(this.#host.client, facts, request, fields).catch((thrown: Error) =>
       refusal('engine_unavailable', `${this.#host.client.url}: ${thrown.message}`),
     );
@@ -104,6 +127,26 @@ export class Generation {
     }
     for (const run of this.#parked.splice(0)) run();
     this.#call?.resume();
+  }
+
+  /** Why it cannot be stopped here and go on elsewhere from its tokens, or undefined. */
+  whyNotMovable(): string | undefined {
+    const carry = this.#answer?.carry;
+    if (this.phase !== 'decode' || !carry) return `it is in ${this.phase}`;
+    if (!this.request.clientStreams) return 'the answer of a client that does not stream comes in one piece';
+    if (!this.log.isWhole || !this.log.promptIds) return 'its token ids are not known';
+    if (carry.phase !== 'answer') return `it is in the middle of its ${carry.phase}`;
+    const [need] = continuationNeeds(this.fields);
+    return need && `a request with ${need} cannot be continued from its tokens`;
+  }
+
+  /** Ends its stream at the last token that was told. Only after `whyNotMovable` had nothing to say. */
+  stop(): Stopped {
+    const { promptIds, outputIds, told } = this.log;
+    const { carry, cachedTokens } = this.#answer!;
+    this.#end();
+    const request = { ...this.request, resumeTokenIds: outputIds, resumeText: '', nextIndex: outputIds.length, reservationId: '', carry: carry! };
+    return { request, promptIds: promptIds!, outputIds, carry: carry!, cachedTokens, told };
   }
 
   /** Ends it without a word: the connection is destroyed, by which the server knows. */
@@ -161,6 +204,7 @@ export class Generation {
   #answerOf(facts: ServerFacts, promptIds: readonly number[] | undefined, carry: Carry | undefined): Answer {
     const { request, fields } = this;
     const { model } = this.#host;
+    let spared = false;
     const asked = promptIds !== undefined || asksForIds(request, facts);
     const tellsIds = fields.return_token_ids === true;
     const wishes = {
@@ -182,8 +226,15 @@ export class Generation {
       startTokens: request.nextIndex,
       promptTokens: this.promptTokens,
       promptIds,
-      say: (event) => this.#say(event),
-      over: (error) => this.#over(error),
+      promptKnown: (ids) => this.#promptKnown(facts, ids),
+      say: (event) => {
+        spared = event.error !== undefined && event.error !== null && this.#canResumeAlone;
+        if (!spared) this.#say(event);
+      },
+      over: (error) => {
+        if (spared) this.#resumeAlone(facts);
+        else this.#over(error);
+      },
     });
   }
 
@@ -218,6 +269,10 @@ export class Generation {
   /** A limit that the client never set must not be why its prompt does not fit: the context ends its answer before that limit. */
   #refused(error: Refusal): void {
     const { request, fields } = this;
+    if (this.#canResumeAlone) {
+      this.#resumeAlone(this.#facts!);
+      return;
+    }
     if (error.code !== 'context_length_exceeded' || this.#unlimited || request.nextIndex > 0 || !addsLimit(fields, request)) {
       this.refuse(error);
       return;
@@ -227,6 +282,30 @@ export class Generation {
     this.#bodyBytes = 0;
     const body = wholeRequest(request, fields, this.#facts!, false);
     this.#send(this.#facts!, { body, path: paths[this.#endpoint], promptIds: undefined }, undefined);
+  }
+
+  #resume(facts: ServerFacts, { promptIds, extra }: Resumption): void {
+    const body = restFromTokens(this.request, this.fields, facts, promptIds, extra);
+    this.#send(facts, { body, path: paths.completions, promptIds }, this.request.carry ?? this.#ownCarry());
+  }
+
+  get #canResumeAlone(): boolean {
+    return this.#resumption?.extra !== undefined && this.#answer?.began !== true;
+  }
+
+  /** The server could not use the KV: it computes the whole context. */
+  #resumeAlone(facts: ServerFacts): void {
+    this.#call?.abort();
+    this.#resumption = { promptIds: this.#resumption!.promptIds };
+    this.#parser = new SseParser();
+    this.#body = [];
+    this.#bodyBytes = 0;
+    this.#resume(facts, this.#resumption);
+  }
+
+  #promptKnown(facts: ServerFacts, ids: readonly number[]): void {
+    if (facts.kvConnector || facts.slots) this.log.promptIds = ids;
+    this.#host.promptKnown(this, ids);
   }
 
   /** Everything was said before the other instance failed, but that it is over. */
@@ -249,7 +328,9 @@ export class Generation {
   #say(event: Partial<EngineEvent>): void {
     const { requestId, epoch } = this.request;
     const nothing = { tokenIds: [], text: '', data: noBytes, finishReason: '', finalBody: noBytes };
-    this.#host.say(this, { requestId, epoch, index: this.outputTokens, ...nothing, ...event });
+    const said = { requestId, epoch, index: this.outputTokens, ...nothing, ...event };
+    this.log.add(said);
+    this.#host.say(this, said);
   }
 
   #over(error: Refusal | undefined): void {

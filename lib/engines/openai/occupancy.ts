@@ -144,7 +144,7 @@ function sequenceOf(one: Generation, blocks: number): SequenceStatus {
   const { request, phase } = one;
   return {
     requestId: request.requestId,
-    state: phase === 'waiting' ? 'waiting' : phase === 'prefill' ? 'prefill' : one.held ? 'paused' : 'decode',
+    state: one.paused ? 'paused' : phase === 'waiting' ? 'waiting' : phase === 'prefill' ? 'prefill' : one.held ? 'paused' : 'decode',
     promptTokens: one.promptTokens,
     outputTokens: one.outputTokens,
     maxOutputTokens: request.maxOutputTokens,

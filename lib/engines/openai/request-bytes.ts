@@ -39,7 +39,13 @@ export function wholeRequest(request: GenerateRequest, fields: Fields, facts: Se
 }
 
 /** The rest of a request, from the tokens of its prompt and its output so far. The answer has the shape of a completion. */
-export function restFromTokens(request: GenerateRequest, fields: Fields, facts: ServerFacts, promptIds: readonly number[]): Uint8Array {
+export function restFromTokens(
+  request: GenerateRequest,
+  fields: Fields,
+  facts: ServerFacts,
+  promptIds: readonly number[],
+  extra: Fields = {},
+): Uint8Array {
   const edits: Record<string, Edit> = {};
   for (const name of notContinued) edits[name] = { drop: true };
   const produced = request.resumeTokenIds.length;
@@ -47,6 +53,7 @@ export function restFromTokens(request: GenerateRequest, fields: Fields, facts: 
   if (limit !== undefined) edits.max_tokens = { set: String(limit - produced) };
   if (typeof fields.min_tokens === 'number') edits.min_tokens = { set: String(Math.max(0, fields.min_tokens - produced)) };
   edits.prompt = { set: JSON.stringify([...promptIds, ...request.resumeTokenIds]) };
+  for (const [name, value] of Object.entries(extra)) edits[name] = { set: JSON.stringify(value) };
   return edited(request.body, { ...common(request, fields, facts, true), ...edits });
 }
 
