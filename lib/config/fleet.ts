@@ -39,7 +39,10 @@ export const openaiEngineSchema = z.strictObject({
       z.strictObject({
         id: identifier.optional().describe('instance; default: the name of the pool and a number'),
         url: z.url({ protocol: /^https?$/ }).describe('where the server listens, without /v1'),
-        kvEvents: z.string().optional().describe('ZMQ endpoint of its KV events, for example tcp://127.0.0.1:5557'),
+        kvEvents: z
+          .string()
+          .optional()
+          .describe('ZMQ endpoint of its KV events: tcp://127.0.0.1:5557 where the server binds, tcp://*:5557 to wait for a server that connects'),
         kvReplay: z.string().optional().describe('ZMQ endpoint that repeats KV events after a gap'),
       }),
     )

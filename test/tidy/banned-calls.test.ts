@@ -107,6 +107,8 @@ const bans: readonly Ban[] = [
       'lib/run/credentials.ts',
       // Certificates and keys.
       'lib/net/tls.ts',
+      // Saved slots of llama-server, in a folder that it shares with the agent.
+      'lib/engines/openai/kv/slot-files.ts',
       'lib/telemetry/probe/probe.ts',
       'lib/telemetry/probe/probe-worker.ts',
       // Workflows are bundled ahead of time, into a file.
