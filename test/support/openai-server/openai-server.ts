@@ -20,6 +20,8 @@ export interface ServerScript {
   /** Comments between the tokens. */
   pings: boolean;
   lineEnd: '\n' | '\r\n';
+  /** Time of a step; undefined: as at the start. */
+  stepMs: number | undefined;
 }
 
 export interface OpenaiServerOptions {
@@ -54,7 +56,16 @@ interface Running {
 const blockTokens = 4;
 
 export class OpenaiServer {
-  readonly script: ServerScript = { paused: false, dead: false, answer: undefined, endAfter: undefined, pieceBytes: 0, pings: false, lineEnd: '\n' };
+  readonly script: ServerScript = {
+    paused: false,
+    dead: false,
+    answer: undefined,
+    endAfter: undefined,
+    pieceBytes: 0,
+    pings: false,
+    lineEnd: '\n',
+    stepMs: undefined,
+  };
   readonly model: ToyModel;
   /** Requests for tokens, the newest last. */
   readonly requests: { path: string; headers: HttpRequest['headers']; text: string; body: Record<string, unknown> }[] = [];
@@ -155,6 +166,8 @@ export class OpenaiServer {
     if (promptIds.length >= contextTokens)
       return bad(`This model's maximum context length is ${contextTokens} tokens. However, your request has ${promptIds.length} input tokens.`);
     const given = [body.max_completion_tokens, body.max_tokens].find((value) => typeof value === 'number') as number | undefined;
+    if (kind === 'vllm' && given !== undefined && promptIds.length + given > contextTokens)
+      return bad(`'max_tokens' is too large: ${given}. This model's maximum context length is ${contextTokens} tokens.`);
     const knowsIds = kind === 'vllm' || kind === 'sglang';
     const options = body.stream_options as { include_usage?: boolean } | undefined;
     const named = kind === 'vllm' ? request.headers['x-request-id'] : undefined;
@@ -208,7 +221,7 @@ export class OpenaiServer {
   /** While anything is there. */
   #wake(): void {
     if (this.#cancelStep || this.#running.length + this.#waiting.length === 0) return;
-    this.#cancelStep = this.#options.clock.after(this.#options.stepMs, () => {
+    this.#cancelStep = this.#options.clock.after(this.script.stepMs ?? this.#options.stepMs, () => {
       this.#cancelStep = undefined;
       this.#step();
       this.#wake();
