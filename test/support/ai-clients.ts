@@ -52,8 +52,13 @@ export interface OfferedTool {
 const temperature = 0;
 const apiKey = 'not-needed';
 
-export function aiClients(baseUrl: string): readonly AiClient[] {
-  return [openaiClient(baseUrl), aiSdk(baseUrl), langchain(baseUrl)];
+/** `seen`: the body of each request, as it leaves the client. */
+export function aiClients(baseUrl: string, seen: (body: string) => void = () => {}): readonly AiClient[] {
+  const watched: typeof fetch = (input, init) => {
+    if (typeof init?.body === 'string') seen(init.body);
+    return fetch(input, init);
+  };
+  return [openaiClient(baseUrl, watched), aiSdk(baseUrl, watched), langchain(baseUrl, watched)];
 }
 
 /** The HTTP status in an error of any of them. */
@@ -63,8 +68,8 @@ export function statusOf(error: unknown): number | undefined {
   return lastError || cause ? statusOf(lastError ?? cause) : undefined;
 }
 
-function openaiClient(baseURL: string): AiClient {
-  const client = (retries = 0) => new OpenAI({ baseURL, apiKey, maxRetries: retries });
+function openaiClient(baseURL: string, watched: typeof fetch): AiClient {
+  const client = (retries = 0) => new OpenAI({ baseURL, apiKey, maxRetries: retries, fetch: watched });
   const body = ({ model, prompt, maxTokens }: Ask) => ({
     model,
     messages: [{ role: 'user' as const, content: prompt }],
@@ -108,8 +113,15 @@ function openaiClient(baseURL: string): AiClient {
   };
 }
 
-function aiSdk(baseURL: string): AiClient {
-  const provider = createOpenAICompatible({ name: 'switchyard', baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true });
+function aiSdk(baseURL: string, watched: typeof fetch): AiClient {
+  const provider = createOpenAICompatible({
+    name: 'switchyard',
+    baseURL,
+    apiKey,
+    fetch: watched,
+    includeUsage: true,
+    supportsStructuredOutputs: true,
+  });
   const settings = ({ model, prompt, maxTokens, signal, retries = 0 }: Ask) => ({
     model: provider(model),
     prompt,
@@ -153,7 +165,7 @@ function aiSdk(baseURL: string): AiClient {
   };
 }
 
-function langchain(baseURL: string): AiClient {
+function langchain(baseURL: string, watched: typeof fetch): AiClient {
   const model = ({ model, maxTokens, retries = 0 }: Ask) =>
     new ChatOpenAI({
       model,
@@ -161,7 +173,7 @@ function langchain(baseURL: string): AiClient {
       temperature,
       maxRetries: retries,
       ...(maxTokens !== undefined && { maxTokens }),
-      configuration: { baseURL },
+      configuration: { baseURL, fetch: watched },
     });
   const messages = ({ prompt }: Ask) => [new HumanMessage(prompt)];
   const options = ({ signal }: Ask) => (signal ? { signal } : {});
