@@ -5,9 +5,10 @@ import { refusal, SwitchyardError, toRefusal } from '../../../core/errors/switch
 import { type Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, StageTarget } from '../../ports/engines.ts';
 import type { EngineFacts as ChildFacts } from './child/messages.ts';
-import { checkBlob, checkEnvelope, decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
+import { decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
 import { blockTokens, encodeState, type Generation, generationOf, keyOf, type SequenceCopy } from './generation.ts';
 import { IncomingState } from './incoming-state.ts';
+import { judgeState } from './judge-state.ts';
 import type { LlamaEngine } from './llama-engine.ts';
 import { readRequest } from './request.ts';
 import { type Reservation, Reservations } from './reservations.ts';
@@ -301,15 +302,10 @@ export class LlamaKv implements KvAdapter {
     const envelope = decodeEnvelope(state.engineState);
     if ('code' in envelope) return envelope;
     const blob = reservation.pieces.bytes(blocks).subarray(0, envelope.blobBytes);
-    const wrong = checkEnvelope(envelope, { facts: this.#facts, contextTokens: config.contextTokens }) ?? checkBlob(envelope, blob);
-    if (wrong) return wrong;
-    const read = readStateFile(blob, { vocabularySize: running.loaded.facts.vocabularySize, contextTokens: config.contextTokens });
-    if ('code' in read) return read;
     const history = [...state.promptTokenIds, ...state.outputTokenIds];
-    if (history.length >= config.contextTokens)
-      return refusal('kv_too_large', `the sequence has ${history.length} tokens, the context here ${config.contextTokens}`);
-    if (read.tokenIds.length >= history.length || read.tokenIds.some((id, index) => id !== history[index]))
-      return refusal('corrupt_kv', 'the saved state is of other tokens than the sequence');
+    const here = { facts: this.#facts, contextTokens: config.contextTokens };
+    const read = judgeState(blob, envelope, { here, vocabularySize: running.loaded.facts.vocabularySize, history });
+    if ('code' in read) return read;
     this.#stopFollowing(reservation);
     reservation.loadedTokens = 0;
     const file = retargetStreams(blob, read, config.maxRunning);

@@ -1,0 +1,84 @@
+// Requests that move between real llama engines say, token by token, what they would have said without: in every mode, with
+// neighbours in the batches and with sampling. Preset `exact`: results do not depend on what else is computed.
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Conversation } from './conversation.ts';
+import { llamaMissing, llamaPackage } from './llama-package.ts';
+import { type LlamaRig, memoryMb, startLlama } from './llama-rig.ts';
+import { type MoveMode, move } from './moves.ts';
+
+describe.skipIf(!llamaPackage)(`moves between llama engines${llamaMissing}`, () => {
+  let a: LlamaRig;
+  let b: LlamaRig;
+  beforeAll(async () => {
+    [a, b] = [await startLlama('exact'), await startLlama('exact')];
+  });
+  afterAll(async () => {
+    await a?.close();
+    await b?.close();
+  });
+
+  const said = async (conversation: Conversation) => {
+    await conversation.ended();
+    expect(conversation.contradictions).toEqual([]);
+    return conversation.ids;
+  };
+
+  const withNeighbours = async <T>(tag: string, run: () => Promise<T>): Promise<T> => {
+    const ask = (id: string, seed: number) => ({ id: `${tag}-${id}`, maxTokens: 600, temperature: 1.2, seed, prompt: `Number ${seed} of the list` });
+    const neighbours = [a.open(ask('n1', 1)), a.open(ask('n2', 2)), b.open(ask('n3', 3)), b.open(ask('n4', 4))];
+    await Promise.all(neighbours.map((neighbour) => neighbour.tokens(5)));
+    const result = await run();
+    a.engine.cancel(`${tag}-n1`, 1);
+    a.engine.cancel(`${tag}-n2`, 1);
+    b.engine.cancel(`${tag}-n3`, 1);
+    b.engine.cancel(`${tag}-n4`, 1);
+    return result;
+  };
+
+  test.each<[MoveMode, number]>(
+    (['stop_and_copy', 'follow', 'recompute'] as const).flatMap((mode) => [0, 0.9].map((temperature): [MoveMode, number] => [mode, temperature])),
+  )('%s, temperature %s: the same tokens as without a move', async (mode, temperature) => {
+    const ask = { maxTokens: 500, temperature, seed: 42, prompt: 'What is beyond the hill?' };
+    const reference = await said(a.open({ ...ask, id: `reference-${mode}-${temperature}` }));
+    expect(reference).toHaveLength(500);
+    await withNeighbours(`${mode}-${temperature}`, async () => {
+      const moving = a.open({ ...ask, id: `moving-${mode}-${temperature}` });
+      await moving.tokens(20);
+      expect(await move(moving, a, b, { mode })).toBeUndefined();
+      await moving.tokens(60);
+      expect(await move(moving, b, a, { mode })).toBeUndefined();
+      await moving.tokens(90);
+      expect(await move(moving, a, b, { mode })).toBeUndefined();
+      expect(await said(moving)).toEqual(reference);
+      expect(moving.epoch).toBe(4);
+    });
+  });
+
+  test('one request moves 1,000 times between two engines', { timeout: 300_000 }, async () => {
+    const hops = 1000;
+    const [c, d] = [await startLlama('exact', { contextTokens: 8192 }), await startLlama('exact', { contextTokens: 8192 })];
+    const ask = { maxTokens: 8000, temperature: 0.9, seed: 3, prompt: 'Where does the road end?' };
+    const moving = c.open({ ...ask, id: 'traveller' });
+    let [source, target] = [c, d];
+    let early = 0;
+    for (let hop = 0; hop < hops; hop++) {
+      await moving.tokens(moving.ids.length + 3);
+      const refused = await move(moving, source, target, { mode: hop % 10 === 9 ? 'follow' : 'stop_and_copy', followTokens: 2 });
+      if (refused) throw new Error(`hop ${hop}: ${refused.code}: ${refused.message}`);
+      [source, target] = [target, source];
+      if (hop === 99) early = memoryMb(c.pid!);
+    }
+    const count = moving.ids.length;
+    source.engine.cancel(moving.id, moving.epoch);
+    expect(moving.contradictions).toEqual([]);
+    const late = memoryMb(c.pid!);
+    const reference = c.open({ ...ask, id: 'reference-traveller' });
+    await reference.tokens(count);
+    c.engine.cancel(reference.id, 1);
+    expect(moving.ids.slice(0, count)).toEqual(reference.ids.slice(0, count));
+    console.log(`${hops} moves over ${count} tokens: exact; the engine's memory ${early.toFixed(0)} MB after 100, ${late.toFixed(0)} MB after all`);
+    expect(late - early).toBeLessThan(100);
+    await c.close();
+    await d.close();
+  });
+});
