@@ -30,6 +30,15 @@ export const llamaEngineSchema = z.strictObject({
   prefillChunk: z.int().min(8).max(4096).default(32).describe('prompt tokens computed in a step'),
   flashAttention: z.boolean().default(false).describe('slower on CPUs, and its results depend on the number of threads'),
   prefixCache: z.boolean().default(true).describe('keep the KV of ended sequences for prompts that begin alike'),
+  sampling: z
+    .strictObject({
+      temperature: z.number().min(0).max(100).default(0.8).describe('0 takes the likeliest token each time'),
+      topP: z.number().min(0).max(1).default(0.95).describe('top_p'),
+      topK: z.int().min(0).max(1_000_000).default(40).describe('top_k; 0 takes all'),
+      minP: z.number().min(0).max(1).default(0.05).describe('min_p'),
+    })
+    .prefault({})
+    .describe("for requests that do not say; as in llama.cpp's own server"),
 });
 export type LlamaEngineConfig = z.infer<typeof llamaEngineSchema>;
 

@@ -14,6 +14,7 @@ import {
 } from './generation.ts';
 import { readRequest } from './request.ts';
 
+const usual = { temperature: 0, topK: 0, topP: 1, minP: 0 };
 /** Words, then the two bytes of é. */
 const words = ['one', ' two', ' three', ' STOP', ' now', 'S', 'TO'];
 const tokens = [...words.map((word) => Buffer.from(word)), Buffer.of(0xc3), Buffer.of(0xa9)];
@@ -23,7 +24,7 @@ const [first, second] = [7, 8];
 
 function generation(fields: object = {}, more: Partial<NewGeneration> = {}, clientStreams = true): Generation {
   const body = Buffer.from(JSON.stringify({ messages: [{ role: 'user', content: 'Count' }], ...fields }));
-  const request = readRequest('r', 'chat', body, { vocabularySize: tokens.length, chatTemplate: '{{ tools }}' });
+  const request = readRequest('r', 'chat', body, { vocabularySize: tokens.length, chatTemplate: '{{ tools }}', usual });
   if ('code' in request) throw new Error(request.message);
   const facts: SequenceFacts = {
     ...{

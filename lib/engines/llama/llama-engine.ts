@@ -22,7 +22,7 @@ import {
   statusOf,
 } from './generation.ts';
 import { LlamaKv } from './llama-kv.ts';
-import { outputLimit, readRequest } from './request.ts';
+import { type LlamaRequest, outputLimit, readRequest } from './request.ts';
 import { Slots } from './slots.ts';
 import { StateFolder } from './state-folder.ts';
 import { StepAccount } from './step-account.ts';
@@ -236,10 +236,15 @@ export class LlamaEngine implements EngineAdapter {
     this.#admit();
   }
 
+  /** While it is running. */
+  read(requestId: string, endpoint: string, body: Uint8Array): LlamaRequest | Refusal {
+    return readRequest(requestId, endpoint, body, { ...this.running!.loaded.facts, usual: this.options.config.sampling });
+  }
+
   #start(request: GenerateRequest, held: boolean): Generation | Refusal {
     const { config, model } = this.options;
     const { facts, vocabulary } = this.running!.loaded;
-    const read = readRequest(request.requestId, request.endpoint, request.body, facts);
+    const read = this.read(request.requestId, request.endpoint, request.body);
     if ('code' in read) return read;
     const { resumeTokenIds } = request;
     if (resumeTokenIds.some((id) => id >= facts.vocabularySize)) return refusal('invalid_request', 'these tokens are not of this model');

@@ -10,7 +10,6 @@ import { blockTokens, encodeState, type Generation, generationOf, keyOf, type Se
 import { IncomingState } from './incoming-state.ts';
 import { judgeState } from './judge-state.ts';
 import type { LlamaEngine } from './llama-engine.ts';
-import { readRequest } from './request.ts';
 import { type Reservation, Reservations } from './reservations.ts';
 import { retargetStreams } from './state-file/retarget-streams.ts';
 import { readStateFile } from './state-file/state-file.ts';
@@ -153,7 +152,7 @@ export class LlamaKv implements KvAdapter {
     if (!state) return refusal('transfer_failed', `the last stage of ${id} has not arrived`);
     const { child, loaded } = this.#engine.running!;
     const { model, config } = this.#engine.options;
-    const read = readRequest(requestId, state.endpoint, state.body, loaded.facts);
+    const read = this.#engine.read(requestId, state.endpoint, state.body);
     if ('code' in read) return read;
     const generation = generationOf({
       ...{ id: this.#engine.newId(), epoch, facts: { ...state, model, traceparent: request.traceparent || state.traceparent }, request: read },

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { type LlamaRequest, outputLimit, readRequest } from './request.ts';
 import { seedOfRequest } from './sampling.ts';
 
-const engine = { vocabularySize: 1000, chatTemplate: '{{ messages }}' };
+const usual = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 };
+const engine = { vocabularySize: 1000, chatTemplate: '{{ messages }}', usual };
 const hello = { messages: [{ role: 'user', content: 'Hello' }] };
 
 function read(fields: object, endpoint = 'chat', context = engine) {
@@ -15,7 +16,7 @@ function taken(fields: object, endpoint = 'chat'): LlamaRequest {
   return request;
 }
 
-test('a request that says nothing is sampled as by the server of llama.cpp, with a seed from its id', () => {
+test('a request that says nothing is sampled as is usual here, with a seed from its id', () => {
   expect(taken(hello).sampling).toEqual({
     ...{ temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, presencePenalty: 0, frequencyPenalty: 0, repetitionPenalty: 1 },
     ...{ seed: seedOfRequest('r'), logitBias: [], ignoreEos: false, grammar: undefined },

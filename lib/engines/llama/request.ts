@@ -2,6 +2,7 @@
 // never left out in silence. Fields that change nothing about the tokens (user, metadata, store, …) are not looked at.
 import { refusal } from '../../../core/errors/switchyard-error.ts';
 import type { Refusal } from '../../../proto/gen/messages.ts';
+import type { LlamaEngineConfig } from '../../config/fleet.ts';
 import type { Grammar, PromptSource, Sampling } from './child/messages.ts';
 import { seedOfRequest } from './sampling.ts';
 import { grammarOf } from './structured-output.ts';
@@ -20,8 +21,6 @@ export interface LlamaRequest {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Where a request says nothing; the same as llama.cpp's own server (tools/server/README.md of ggml-org/llama.cpp). */
-const usual = { temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05 } as const;
 const maxStops = 16;
 const maxBiases = 300;
 
@@ -54,13 +53,16 @@ const refused: readonly { readonly field: string; readonly harmless: (value: unk
   })),
 ];
 
-/** @param context of the engine: its model's vocabulary, and the text of its chat template */
-export function readRequest(
-  requestId: string,
-  endpoint: string,
-  body: Uint8Array,
-  context: { readonly vocabularySize: number; readonly chatTemplate: string },
-): LlamaRequest | Refusal {
+/** What of the engine a request depends on. */
+export interface RequestContext {
+  readonly vocabularySize: number;
+  /** Empty: the model has none. */
+  readonly chatTemplate: string;
+  /** Where a request says nothing. */
+  readonly usual: LlamaEngineConfig['sampling'];
+}
+
+export function readRequest(requestId: string, endpoint: string, body: Uint8Array, context: RequestContext): LlamaRequest | Refusal {
   const parsed = parseJson(body);
   if (parsed === undefined) return refusal('invalid_json', 'the body is not JSON');
   const fields = asRecord(parsed);
@@ -78,7 +80,7 @@ export function readRequest(
   if ('code' in tools) return tools;
   const grammar = grammarOf(fields, tools.grammar);
   if (isRefusal(grammar)) return grammar;
-  const sampling = samplingOf(requestId, fields, grammar.text, context.vocabularySize);
+  const sampling = samplingOf(requestId, fields, grammar.text, context);
   if ('code' in sampling) return sampling;
   const prompt = endpoint === 'completions' ? completionPrompt(fields, context.vocabularySize) : chatPrompt(fields, context.chatTemplate, tools.mode);
   if ('code' in prompt) return prompt;
@@ -94,7 +96,7 @@ export function outputLimit(promptTokens: number, contextTokens: number, limits:
   return Math.min(contextTokens - promptTokens, ...limits.filter((limit) => limit !== undefined));
 }
 
-function samplingOf(requestId: string, fields: Fields, grammar: Grammar | undefined, vocabularySize: number): Sampling | Refusal {
+function samplingOf(requestId: string, fields: Fields, grammar: Grammar | undefined, { vocabularySize, usual }: RequestContext): Sampling | Refusal {
   const problems: string[] = [];
   const number = (field: string, otherwise: number, from: number, to: number): number => {
     const value = fields[field];
