@@ -6,6 +6,7 @@ import { SwitchyardError } from '../core/errors/switchyard-error.ts';
 import { readRunFile } from '../infra/setup/run-file.ts';
 import { version } from '../lib/run/version.ts';
 import { CommandFailure, createClient, operatorPattern } from './client.ts';
+import { addAgentCommand } from './commands/agent.ts';
 import { addApprovalCommands } from './commands/approvals.ts';
 import type { Context } from './commands/context.ts';
 import { addFleetCommands } from './commands/fleet.ts';
@@ -129,6 +130,7 @@ function failureOf(thrown: unknown): CommanderError | CommandFailure {
 program.commandsGroup('The fleet:');
 addFleetCommands(program, contextOf);
 addTopCommand(program, contextOf);
+addAgentCommand(program);
 program.commandsGroup('Requests:');
 addRequestCommands(program, contextOf);
 addTraceCommand(program, contextOf);

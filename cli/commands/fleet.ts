@@ -2,6 +2,7 @@
 import { Argument, type Command, InvalidArgumentError } from 'commander';
 import colors from 'picocolors';
 import { type InstanceRow, type QueueRow, type StartedAnswer, type StatusReport, stoppedOnPurpose } from '../../lib/operator/types.ts';
+import { instanceNotes } from '../instance-notes.ts';
 import { duration, health, printTable, say } from '../output.ts';
 import { type ContextOf, examples, present } from './context.ts';
 import { waitForWorkflow } from './wait.ts';
@@ -94,6 +95,8 @@ function showInstances(rows: readonly InstanceRow[]): void {
     ],
     'No instances. Is an agent running?',
   );
+  const notes = instanceNotes(rows);
+  if (notes.length > 0) say(`\n${notes.join('\n')}`);
 }
 
 function showStarted(what: string, answer: StartedAnswer): void {

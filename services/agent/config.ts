@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { fleetSchema } from '../../lib/config/fleet.ts';
 
-const placed = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}\/[a-z0-9][a-z0-9-]{0,60}$/, 'pool/instance, for example chat/chat-1');
+const placed = z.string().regex(/^[a-z0-9][a-z0-9-]{0,40}\/([a-z0-9][a-z0-9-]{0,60}|\*)$/, 'pool/instance, for example chat/chat-1');
 
 export const agentSchema = z
   .strictObject({
@@ -14,7 +14,7 @@ export const agentSchema = z
       .default([])
       .transform((value) => (typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value).filter((part) => part !== ''))
       .pipe(z.array(placed).max(1000))
-      .describe('engines to run from the start, as pool/instance; a text lists them with commas'),
+      .describe('engines to run from the start, as pool/instance; pool/* is every server of an openai pool; a text lists them with commas'),
     launcher: z.boolean().default(false).describe('start and stop engines in this process when asked'),
     launches: z
       .union([z.string(), z.array(z.string())])
@@ -58,10 +58,12 @@ export const agentSchema = z
     fleet: fleetSchema,
   })
   .superRefine((config, context) => {
-    const pools = new Set(config.fleet.pools.map((pool) => pool.id));
     config.instances.forEach((entry, index) => {
-      const pool = entry.split('/')[0]!;
-      if (!pools.has(pool)) context.addIssue({ code: 'custom', path: ['instances', index], message: `there is no pool ${pool} in the fleet file` });
+      const [pool, instance] = entry.split('/');
+      const found = config.fleet.pools.find(({ id }) => id === pool);
+      if (found && instance === '*' && !found.openai)
+        context.addIssue({ code: 'custom', path: ['instances', index], message: `${entry}: only pools with engine: openai list their instances` });
+      if (!found) context.addIssue({ code: 'custom', path: ['instances', index], message: `there is no pool ${pool} in the fleet file` });
     });
   });
 export type AgentConfig = z.infer<typeof agentSchema>;

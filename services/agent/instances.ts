@@ -65,11 +65,15 @@ export function createInstances(options: InstancesOptions): Instances {
     if (hosted.size >= config.maxInstances) return refusal('out_of_range', `this process carries at most ${config.maxInstances} engines`);
     const model = pool.models[0]!;
     let reporter: Reporter | undefined;
+    let isReady = false;
+    let unfit: Refusal | undefined;
+    let toldAway: string | undefined;
     const accepting = () => {
       const state = actors.state(instanceId);
       return isReady && !adapter.unfit?.() && (!state || takesRequests(state));
     };
-    const setAside = () => unfit ?? adapter.unfit?.() ?? actors.state(instanceId)?.engine.aside;
+    const away = () => (isReady ? adapter.unfit?.() : undefined);
+    const setAside = () => unfit ?? away() ?? actors.state(instanceId)?.engine.aside;
     const hooks: EngineHooks = {
       onEvents(events) {
         spans.spoken(events);
@@ -77,17 +81,28 @@ export function createInstances(options: InstancesOptions): Instances {
       },
       onLifecycle: (event) => spans.lifecycle(event),
       onChange() {
+        tellAway();
         reporter?.soon();
         checkEmpty();
       },
     };
     const adapter = createEngine({ pool, instanceId, files: config, ports, hooks });
-    let isReady = !adapter.ready;
-    let unfit: Refusal | undefined;
+    isReady = !adapter.ready;
+
+    function tellAway(): void {
+      const why = away();
+      if (why?.message === toldAway) return;
+      toldAway = why?.message;
+      const { log } = ports.telemetry;
+      if (why) log.warn('engine takes no requests', { instance: instanceId, code: why.code, error: why.message });
+      else log.info('engine takes requests again', { instance: instanceId });
+    }
+
     void adapter.ready?.then((why) => {
       isReady = !why;
       unfit = why;
       if (why) ports.telemetry.log.error('engine cannot be used', { instance: instanceId, code: why.code, error: why.message });
+      tellAway();
       reporter?.soon();
     });
     const { link, kv } = options.addresses();

@@ -1,6 +1,7 @@
 // The agent: carries engines, speaks for them on token links, moves their KV blocks, reports their state. It decides
 // nothing about placement.
 import { hostActors } from '../../lib/actor/host.ts';
+import { serversOf } from '../../lib/engines/openai/servers.ts';
 import { receiveKv } from '../../lib/kv/kv-receiver.ts';
 import { sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
@@ -63,8 +64,9 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
   });
 
   for (const entry of config.instances) {
-    const [pool, instanceId] = entry.split('/') as [string, string];
-    instances.start(pool, instanceId);
+    const [poolId, instanceId] = entry.split('/') as [string, string];
+    const pool = config.fleet.pools.find(({ id }) => id === poolId)!;
+    for (const id of instanceId === '*' ? serversOf(pool).map((server) => server.id) : [instanceId]) instances.start(poolId, id);
   }
   const launcher: Launcher | undefined = config.launcher ? serveLauncher(config, ports, instances) : undefined;
 

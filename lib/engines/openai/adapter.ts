@@ -42,6 +42,8 @@ export class OpenaiEngine implements EngineAdapter {
   readonly engine = 'openai';
   readonly client: ServerClient;
   readonly watch: ServerWatch;
+  /** It takes requests from then on, unless `unfit` says why it does not. */
+  readonly ready: Promise<undefined>;
   readonly generations = new Map<string, Generation>();
   readonly options: OpenaiEngineOptions;
   readonly kv: ServerKv;
@@ -85,6 +87,7 @@ export class OpenaiEngine implements EngineAdapter {
     this.kv = new ServerKv(movingHost(this.#movable()), wayOf({ client: this.client, clock, config, facts: () => this.watch.facts }));
     const { kvEvents } = options;
     this.#cache = kvEvents && new ServerCache({ ...kvEvents, clock, onChange: () => options.hooks.onChange() });
+    this.ready = this.watch.asked.then(() => undefined);
     this.#cancelAlive = every(clock, aliveEveryMs, () => this.#sayAlive());
   }
 

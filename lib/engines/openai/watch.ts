@@ -34,6 +34,7 @@ export interface Loaded extends ServerLoad {
 
 export class ServerWatch {
   readonly #options: WatchOptions;
+  readonly #first = Promise.withResolvers<void>();
   #facts: ServerFacts | undefined;
   #unfit: Refusal | undefined;
   #load: Loaded | undefined;
@@ -52,6 +53,9 @@ export class ServerWatch {
     this.#answeredMs = options.clock.now();
     this.#cancel = options.clock.after(0, () => void this.#round());
   }
+
+  /** Settled when it is known whether the server is there. */
+  readonly asked = this.#first.promise;
 
   /** As it last was; undefined: it was never there. */
   get facts(): ServerFacts | undefined {
@@ -154,6 +158,7 @@ export class ServerWatch {
 
   #say(unfit: Refusal | undefined): void {
     this.#unfit = unfit;
+    this.#first.resolve();
     this.#options.onChange();
   }
 }
