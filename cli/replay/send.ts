@@ -8,6 +8,10 @@ export interface ReplayedRequest {
   readonly prompt: string;
   readonly outputTokens: number;
   readonly sloClass: string;
+  /** What must come back. Left out: what a simulated engine of that model says. */
+  readonly expectedText?: string;
+  /** Further fields of the body. */
+  readonly fields?: Readonly<Record<string, unknown>>;
 }
 
 export interface ReplayResult {
@@ -56,6 +60,7 @@ export async function send(
   options: { apiKey: string; now: () => number; signal?: AbortSignal },
 ): Promise<ReplayResult> {
   const { now } = options;
+  const expectedText = () => request.expectedText ?? expectedTokens(request.model, request.prompt, request.outputTokens).text;
   const startedMs = now();
   let requestId = '';
   let text = '';
@@ -73,8 +78,7 @@ export async function send(
     detail,
     status,
     retryAfterMs,
-    deviation:
-      text === '' && !done ? noDeviation : compareTokens(expectedTokens(request.model, request.prompt, request.outputTokens).text, text, done),
+    deviation: text === '' && !done ? noDeviation : compareTokens(expectedText(), text, done),
     ttftMs: firstMs - startedMs,
     tpotMs: tokens > 1 ? (lastMs - firstMs) / (tokens - 1) : Number.NaN,
     e2eMs: lastMs - startedMs,
@@ -97,6 +101,7 @@ export async function send(
         stream: true,
         stream_options: { include_usage: true },
         service_tier: request.sloClass,
+        ...request.fields,
       }),
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -129,7 +134,7 @@ export async function send(
     return result('failed', thrown instanceof Error ? thrown.message : String(thrown));
   }
   if (!done) return result('cut', `the stream ended after ${tokens} tokens without [DONE]`);
-  const expected = expectedTokens(request.model, request.prompt, request.outputTokens).text;
+  const expected = expectedText();
   if (text !== expected)
     return result('wrong', `${text.length} characters, expected ${expected.length}; first difference at ${firstDifference(text, expected)}`);
   return result('exact', '');

@@ -22,15 +22,17 @@ import { eventually } from '../support/eventually.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
 import { type KvLink, startKvLink } from '../support/kv-link.ts';
 import { migrationStages, pointOfNoReturn, stageHolder } from '../support/migration-stages.ts';
+import { movingEngines } from '../support/moving-engines.ts';
 import { connectStreams, problems, type Streams } from './live-streams.ts';
 
 const { rounds } = form;
-const model = 'llama-3.1-8b';
 const victims = ['source', 'target', 'worker', 'migration-coordinator', 'Temporal'] as const;
 type Victim = (typeof victims)[number];
+/** More than half of them on one instance, at least. */
+const requestCount = 2 * migrationStages.length;
 const limits = { requestsPerMinute: 0, tokensPerMinute: 0, budgetMicros: 1_000_000_000 };
 
-describe('kill -9 at each stage of a migration', () => {
+describe.each(await movingEngines())('kill -9 at each stage of a migration of $name', (engines) => {
   let fleet: Fleet;
   let gate: BusGate;
   let link: KvLink;
@@ -48,18 +50,10 @@ describe('kill -9 at each stage of a migration', () => {
   beforeAll(async () => {
     link = await startKvLink();
     fleet = await startFleet({
-      pools: [
-        {
-          id: 'chat',
-          models: [model],
-          instances: 2,
-          max: 2,
-          price: { inputMicros: 2, outputMicros: 10 },
-          sim: { profile: 'llama-3.1-8b-h100', speed: 0.13, blocks: 4096, kvBytesPerToken: 1024, maxRunning: 128, maxWaiting: 64 },
-        },
-      ],
+      pools: [{ id: 'chat', instances: 2, max: 2, ...engines.pool }],
       settings: {
         gateway: { auth: 'keys' },
+        agent: engines.agentSettings,
         // Held messages must outlast the time until all migrations have come to their stages.
         worker: { askMs: 4_000, handOverMs: 4_000 },
         'migration-coordinator': { mode: 'off', maxForcedPerInstance: 64, pauseLeaseMs: 5_000 },
@@ -82,7 +76,8 @@ describe('kill -9 at each stage of a migration', () => {
     const key = await fleet.client('test').post<KeyRow & { secret: string }>('/keys', { name: 'mover', ...limits });
     keyId = key.id;
     streams = connectStreams(fleet.gatewayUrl, key.secret);
-  });
+    await engines.learn(fleet.gatewayUrl, key.secret, requestCount);
+  }, 240_000);
 
   afterAll(async () => {
     await Promise.all([streams?.close(), workflows?.close(), store?.close(), bus?.drain()]);
@@ -113,11 +108,9 @@ describe('kill -9 at each stage of a migration', () => {
     await everyoneReady();
     const operator = fleet.client('test');
     const before = await operator.get<MigrationsReport>('/migrations');
-    const answers = Array.from({ length: 2 * migrationStages.length }, (_, index) =>
-      streams.open({ model, prompt: `${victim} ${round}.${index}: ${'word '.repeat(500)}`, outputTokens: 120, sloClass: 'default' }),
-    );
+    const answers = Array.from({ length: requestCount }, (_, index) => streams.open(engines.request(`${victim} ${round}`, index)));
     let running: RequestRow[] = [];
-    await eventually('all requests run', 20_000, async () => {
+    await eventually('all requests run', 60_000, async () => {
       running = (await fleet.requests()).filter((row) => row.state === 'streaming' && row.tokens > 2);
       return { ok: running.length === answers.length, seen: running.length };
     });
@@ -135,7 +128,7 @@ describe('kill -9 at each stage of a migration', () => {
     let startAgain: () => Promise<void>;
     try {
       moves = await Promise.all(moving.map((row) => operator.post<MoveAnswer>('/migrate', { request: row.id, to: target })));
-      await eventually('every migration is at its stage', 10_000, () => ({
+      await eventually('every migration is at its stage', 30_000, () => ({
         ok: reached.size === held.length,
         seen: migrationStages.filter((stage) => !reached.has(stage)),
       }));
@@ -181,7 +174,7 @@ describe('kill -9 at each stage of a migration', () => {
   }
 
   for (const victim of victims) {
-    const fault = `kill -9 ${victim === 'Temporal' ? '' : 'the '}${victim} at each stage of a migration`;
+    const fault = `kill -9 ${victim === 'Temporal' ? '' : 'the '}${victim} at each stage of a migration${engines.name === 'llama.cpp' ? ' of llama.cpp' : ''}`;
     it(
       `${fault}: every request ends once, token-exact, and nothing stays reserved`,
       () =>
