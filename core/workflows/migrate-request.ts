@@ -126,10 +126,17 @@ function recomputes(plan: MigrationPlan, code: string): boolean {
 
 /**
  * The KV could not be moved and nothing was handed over: the target computes the context again, and the source decodes on until
- * then. The hand-over has an id of its own, for the gateway may have been asked for the last time about the first one.
+ * then; but only a target that still answers, and has freed what it held. The hand-over has an id of its own, for the gateway may
+ * have been asked for the last time about the first one.
  */
 async function recompute(plan: MigrationPlan, failed: CutOver, act: MigrationActivities, ctl: WorkflowControl): Promise<Settled> {
-  ctl.tell(`moving its KV failed (${failed.code}): ${plan.targetInstanceId} computes it again`);
+  ctl.tell(`moving its KV failed (${failed.code}): ${plan.targetInstanceId} is to compute it again`);
+  try {
+    await act.dropBlocks({ instanceId: plan.targetInstanceId, reservationId: plan.migrationId });
+  } catch (thrown) {
+    ctl.tell(`${plan.targetInstanceId} does not answer (${codeOf(thrown)})`);
+    return { plan, cut: failed };
+  }
   const instead: MigrationPlan = { ...plan, mode: 'recompute', recomputeInstead: false };
   const cut = await commit({ ...instead, migrationId: `${plan.migrationId}-recompute` }, nothingToCopy, act, ctl);
   return { plan: instead, cut: { ...cut, blocks: failed.blocks, bytes: failed.bytes } };
@@ -142,9 +149,8 @@ async function recompute(plan: MigrationPlan, failed: CutOver, act: MigrationAct
 async function tidy(plan: MigrationPlan, { plan: done, cut }: Settled, act: MigrationActivities, ctl: WorkflowControl): Promise<void> {
   const { committed } = cut;
   const release = tryTo('release the source', () => act.releaseSource({ plan, committed }), ctl);
-  const taken = committed && carriesKv(done.mode);
   const drop =
-    taken || !carriesKv(plan.mode)
+    committed || !carriesKv(done.mode)
       ? Promise.resolve()
       : tryTo('drop the reservation', () => act.dropBlocks({ instanceId: plan.targetInstanceId, reservationId: plan.migrationId }), ctl);
   await Promise.all([release, drop]);

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createClient, type OperatorClient } from '../../cli/client.ts';
+import { startReaper } from '../../infra/setup/reaper.ts';
 import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
 import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
 import type { ServiceName } from '../../lib/run/service.ts';
@@ -116,7 +117,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   for (const [id, through] of Object.entries(options.busThrough ?? {})) commands.get(id)!.env.NATS_URL = await through(plainAddress(nats));
 
   const children = new Map<string, ChildProcess>();
-  // An interrupted test or bench leaves nothing behind.
+  // An interrupted test or bench leaves nothing behind, however it was interrupted.
+  const reaper = startReaper();
   const killAll = () => {
     for (const child of children.values()) child.kill('SIGKILL');
   };
@@ -125,14 +127,16 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const command = commands.get(id);
     if (!command) throw new Error(`no process ${id}`);
     const out = openSync(join(folder, `${id}.log`), 'a');
-    children.set(
-      id,
-      spawn(process.execPath, [join(root, 'services', command.service, 'main.ts')], {
-        cwd: root,
-        env: { ...common, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(command.service as ServiceName), ...command.env },
-        stdio: ['ignore', out, out],
-      }),
-    );
+    // Leads a group, so that its engines end with it.
+    const started = spawn(process.execPath, [join(root, 'services', command.service, 'main.ts')], {
+      cwd: root,
+      env: { ...common, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(command.service as ServiceName), ...command.env },
+      stdio: ['ignore', out, out],
+      detached: true,
+    });
+    children.set(id, started);
+    reaper.add(started.pid!);
+    started.once('exit', () => reaper.drop(started.pid!));
   }
   const log = (id: string) => readFileSync(join(folder, `${id}.log`), 'utf8');
   // Where the operator API wants keys, everybody here has the root key.
@@ -146,6 +150,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const ended = running.map((child) => new Promise((resolve) => child.once('exit', resolve)));
     for (const child of running) child.kill('SIGKILL');
     process.off('exit', killAll);
+    reaper.dismiss();
     await Promise.all(ended);
     await Promise.all([nats.stop(), redis.stop(), temporal.stop()]);
     if (process.env.SWITCHYARD_TEST_KEEP === 'true') console.log(`logs kept in ${folder}`);

@@ -40,7 +40,7 @@ async function llamaCpp(): Promise<MovingEngines> {
   const asked = (index: number) => ({
     model,
     prompt: `Request ${index}: ${'the river opened early and the piece was late '.repeat(3)}`,
-    outputTokens: 260,
+    outputTokens: 200,
     sloClass: 'default',
     fields: { temperature: 0.8, seed: index + 1, ignore_eos: true },
   });

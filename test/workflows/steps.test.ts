@@ -56,9 +56,9 @@ describe('migrateRequest', () => {
     survives(migration({}, { stale: true }), ['reserveBlocks', 'preCopy', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']));
 
   it.each([
-    [{}, 'ahead', ['reserveBlocks', 'preCopy', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
-    [{}, 'last', ['reserveBlocks', 'preCopy', 'cutOver', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
-    [{ shortCopy: true }, 'ahead', ['reserveBlocks', 'preCopyShort', 'askOutcome', 'cutOver', 'releaseSource', 'dropBlocks', 'reportMigration']],
+    [{}, 'ahead', ['reserveBlocks', 'preCopy', 'dropBlocks', 'cutOver', 'releaseSource', 'reportMigration']],
+    [{}, 'last', ['reserveBlocks', 'preCopy', 'cutOver', 'dropBlocks', 'cutOver', 'releaseSource', 'reportMigration']],
+    [{ shortCopy: true }, 'ahead', ['reserveBlocks', 'preCopyShort', 'askOutcome', 'dropBlocks', 'cutOver', 'releaseSource', 'reportMigration']],
   ] as const)('does so when moving the KV fails and the target computes it again: %o %s', (changes, copyFails, steps) =>
     survives(migration({ ...changes, recomputeInstead: true }, { copyFails }), steps),
   );
@@ -68,6 +68,8 @@ describe('migrateRequest', () => {
     expect(result).toMatchObject({ outcome: 'aborted', code: 'corrupt_kv' });
     const instead = await runWithFaults(migration({ recomputeInstead: true }, { copyFails: 'last' }), []);
     expect(instead.result).toMatchObject({ outcome: 'committed', code: '' });
+    const gone = await runWithFaults(migration({ recomputeInstead: true }, { copyFails: 'last' }), [{ step: 3, fault: 'fails' }]);
+    expect(gone.result, 'a target that does not answer').toMatchObject({ outcome: 'aborted', code: 'corrupt_kv' });
   });
 
   it('asks what became of a hand-over whose answer was lost, and believes it', async () => {
