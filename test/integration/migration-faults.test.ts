@@ -56,7 +56,7 @@ describe.each(await movingEngines())('kill -9 at each stage of a migration of $n
         agent: engines.agentSettings,
         // Held messages must outlast the time until all migrations have come to their stages.
         worker: { askMs: 4_000, handOverMs: 4_000 },
-        'migration-coordinator': { mode: 'off', maxForcedPerInstance: 64, pauseLeaseMs: 5_000 },
+        'migration-coordinator': { mode: 'off', maxForcedPerInstance: 64, pauseLeaseMs: 5_000, ...engines.coordinatorSettings },
       },
       busThrough: {
         'worker-1': async (natsAddress) => {
@@ -189,7 +189,7 @@ describe.each(await movingEngines())('kill -9 at each stage of a migration of $n
             note: `${outcomesSoFar.committed - before.committed} migrations committed, ${outcomesSoFar.aborted - before.aborted} aborted`,
           };
         }),
-      rounds * 120_000,
+      rounds * 180_000,
     );
   }
 });

@@ -10,6 +10,7 @@ export interface MovingEngines {
   readonly name: string;
   readonly pool: Readonly<Record<string, unknown>>;
   readonly agentSettings: Readonly<Record<string, unknown>>;
+  readonly coordinatorSettings: Readonly<Record<string, unknown>>;
   /** Before the first request: learns the answers, of the first `count`. */
   learn(url: string, apiKey: string, count: number): Promise<void>;
   /** `label` may be in the prompt. */
@@ -28,6 +29,7 @@ function simulated(): MovingEngines {
       sim: { profile: 'llama-3.1-8b-h100', speed: 0.13, blocks: 4096, kvBytesPerToken: 1024, maxRunning: 128, maxWaiting: 64 },
     },
     agentSettings: {},
+    coordinatorSettings: {},
     learn: () => Promise.resolve(),
     request: (label, index) => ({ model, prompt: `${label}.${index}: ${'word '.repeat(500)}`, outputTokens: 120, sloClass: 'default' }),
   };
@@ -35,19 +37,21 @@ function simulated(): MovingEngines {
 
 async function llamaCpp(): Promise<MovingEngines> {
   const model = 'words';
-  const file = await modelFile('exact-medium', cacheFolder());
+  const file = await modelFile('exact', cacheFolder());
   const answers: string[] = [];
   const asked = (index: number) => ({
     model,
     prompt: `Request ${index}: ${'the river opened early and the piece was late '.repeat(3)}`,
-    outputTokens: 200,
+    outputTokens: 1_800,
     sloClass: 'default',
     fields: { temperature: 0.8, seed: index + 1, ignore_eos: true },
   });
   return {
     name: 'llama.cpp',
-    pool: { models: [model], price, engine: 'llama', llama: { model: 'random:exact-medium', contextTokens: 1024, maxRunning: 24, maxWaiting: 64 } },
-    agentSettings: { llamaPackage, models: { 'random:exact-medium': file } },
+    pool: { models: [model], price, engine: 'llama', llama: { model: 'random:exact', contextTokens: 2048, maxRunning: 24, maxWaiting: 64 } },
+    agentSettings: { llamaPackage, models: { 'random:exact': file } },
+    // Their states are small: they are followed all the same.
+    coordinatorSettings: { followFromBytes: 0 },
     async learn(url, apiKey, count) {
       const dispatcher = new Agent();
       const one = async (index: number) => {
