@@ -8,7 +8,7 @@ import { modelFile } from './random-model.ts';
 const cache = mkdtempSync(join(tmpdir(), 'switchyard-models-'));
 afterEach(() => rmSync(cache, { recursive: true, force: true }));
 
-test('a model is written once, whole, and nothing else is left', async () => {
+test('a model is written once, whole, and nothing else is left', { timeout: 60_000 }, async () => {
   const [one, other] = await Promise.all([modelFile('exact', cache), modelFile('exact', cache)]);
   expect(one).toBe(other);
   expect(readdirSync(join(cache, 'models'))).toHaveLength(1);

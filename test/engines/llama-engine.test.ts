@@ -247,8 +247,8 @@ describe.skipIf(!subject)(`llama engine${llamaMissing}`, () => {
       expect(isAlive(child)).toBe(true);
       parent.kill('SIGKILL');
       await vi.waitUntil(() => !isAlive(child), { timeout: 10_000 });
-      const shared = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-      const left = () => readdirSync(shared).filter((name) => name.startsWith(`switchyard-llama-${parent.pid}-`));
+      const places = ['/dev/shm', tmpdir()].filter((place) => existsSync(place));
+      const left = () => places.flatMap((place) => readdirSync(place)).filter((name) => name.startsWith(`switchyard-llama-${parent.pid}-`));
       expect(left()).toHaveLength(1);
       const rig = await start();
       expect(left()).toEqual([]);

@@ -1,11 +1,13 @@
-// Where saved sequences lie for the moment between two processes: files in memory where the machine has such a place. A
-// folder of a process that died is removed by the next one.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+// Where saved sequences lie for the moment between two processes: files in memory where the machine has room for them there.
+// A folder of a process that died is removed by the next one.
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { readFile, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const memoryFolder = '/dev/shm';
+/** Containers often have 64 MB there: a few states at once would not fit. */
+const roomyBytes = 512 * 1024 * 1024;
 const prefix = 'switchyard-llama-';
 
 export class StateFolder {
@@ -13,7 +15,7 @@ export class StateFolder {
   #last = 0;
 
   /** @param pid of this process */
-  constructor(pid: number, within = existsSync(memoryFolder) ? memoryFolder : tmpdir()) {
+  constructor(pid: number, within = usualPlace()) {
     removeLeftBehind(within, pid);
     mkdirSync(within, { recursive: true });
     this.#path = mkdtempSync(join(within, `${prefix}${pid}-`));
@@ -47,6 +49,12 @@ export class StateFolder {
   remove(): void {
     rmSync(this.#path, { recursive: true, force: true });
   }
+}
+
+function usualPlace(): string {
+  if (!existsSync(memoryFolder)) return tmpdir();
+  const { bavail, bsize } = statfsSync(memoryFolder);
+  return bavail * bsize >= roomyBytes ? memoryFolder : tmpdir();
 }
 
 function removeLeftBehind(within: string, ourPid: number): void {

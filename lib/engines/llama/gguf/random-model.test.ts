@@ -90,7 +90,7 @@ describe('random model', () => {
     }
   });
 
-  it('is the same file each time and on every machine, and another with another seed', () => {
+  it('is the same file each time and on every machine, and another with another seed', { timeout: 60_000 }, () => {
     // A change of the file is a new generatorVersion: caches keep models by it.
     expect(sha256(file)).toBe('6df4694e6ab188158c4d84744d79268dc9b5ae52f1d44e411abc96e23234bd9a');
     expect(sha256(randomModel('exact'))).toBe(sha256(file));
