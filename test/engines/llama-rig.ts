@@ -112,13 +112,17 @@ function requestOf({ id, maxTokens, temperature = 0, seed = 7, prompt = 'Tell me
 
 /** Processes that this one has started and that have not ended. */
 export function childProcesses(): number[] {
+  return childrenOf(process.pid);
+}
+
+export function childrenOf(pid: number): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
       try {
         // pid (name) state parent …; the name may hold anything but its own closing bracket last.
         const [state, parent] = readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
-        return Number(parent) === process.pid && state !== 'Z' ? [Number(name)] : [];
+        return Number(parent) === pid && state !== 'Z' ? [Number(name)] : [];
       } catch {
         return [];
       }
