@@ -53,7 +53,7 @@ ${pc.bold('1.')} ${real ? 'A question, answered word by word' : 'A long answer, 
    curl -N ${run.baseUrl}/chat/completions -H 'content-type: application/json' \\
      -d '{"model":"${model}","stream":true,${real ? '"frequency_penalty":0.2,"max_tokens":900' : '"max_tokens":2000'},"messages":[{"role":"user","content":"${real ? question : 'Tell me a long story'}"}]}'
 
-${pc.bold('2.')} While it streams, move it to another instance, as often as you like. The answer goes on, token for token.
+${pc.bold('2.')} While it streams, move it to another instance, as often as you like. ${pool.engine === 'openai' ? 'What your servers allow is in docs/engines.md.' : 'The answer goes on, token for token.'}
    ${command} requests
    ${command} move --wait
 

@@ -39,7 +39,7 @@ export function tellingWords(text: string): string {
   return text
     .split('\n')
     .map((line) => line.replace(/^(npm (error|ERR!)|ERROR:|WARNING:)\s*/, '').trim())
-    .filter((line) => line !== '' && !/complete log of this run/.test(line))
+    .filter((line) => line !== '' && !/complete log of this run|^Retrying /.test(line))
     .slice(0, tellingLines)
     .join('; ')
     .slice(0, tellingChars);

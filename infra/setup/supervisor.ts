@@ -66,10 +66,12 @@ export function createSupervisor(settings: StartSettings, progress: Progress): S
       for (const kept of ['nats', 'redis', 'temporal', 'instances.json']) rmSync(join(settings.stateFolder, kept), { recursive: true, force: true });
     mkdirSync(settings.stateFolder, { recursive: true });
     await requireFree('gateway', 'console');
+    // Both may have something to fetch.
+    const preparing = prepareEngines(settings, progress);
+    preparing.catch(() => {});
     const tracing = await prepareTracing();
     const base = runFile(tracing);
     run = base;
-    const preparing = prepareEngines(settings, progress);
     const launching = preparing.then(({ fleet }) =>
       createLauncher({
         fleet,
