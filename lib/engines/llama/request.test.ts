@@ -77,6 +77,9 @@ describe('is refused with what to do instead', () => {
     ['tools', { ...hello, tools: [{ type: 'function', function: { name: 'f' } }] }, 'leave out tools'],
     ['a tool that is not there', { ...hello, tool_choice: 'required' }, 'tools has none'],
     ['a regular expression', { ...hello, guided_regex: 'a+' }, 'guided_regex'],
+    ['another sampler', { ...hello, mirostat: 1 }, 'leave out mirostat'],
+    ['sound', { ...hello, modalities: ['text', 'audio'] }, 'leave out modalities'],
+    ['tokens to stop at', { ...hello, stop_token_ids: [1] }, 'takes stop'],
     ['a hand-off of KV', { ...hello, kv_transfer_params: {} }, 'kv_transfer_params'],
     ['a temperature that is none', { ...hello, temperature: 'hot' }, 'temperature must be a number'],
     ['a limit that is none', { ...hello, max_tokens: 0 }, 'positive integer'],
@@ -149,7 +152,20 @@ describe('tools', () => {
 });
 
 test('fields that ask for nothing are harmless', () => {
-  const neutral = { n: 1, logprobs: false, tools: [], tool_choice: 'none', user: 'u', metadata: {}, response_format: { type: 'text' }, stop: null };
+  const neutral = {
+    modalities: ['text'],
+    stop_token_ids: [],
+    skip_special_tokens: true,
+    prediction: null,
+    n: 1,
+    logprobs: false,
+    tools: [],
+    tool_choice: 'none',
+    user: 'u',
+    metadata: {},
+    response_format: { type: 'text' },
+    stop: null,
+  };
   expect(taken({ ...hello, ...neutral }).stop).toEqual([]);
 });
 

@@ -4,6 +4,7 @@ import { refusal } from '../../../core/errors/switchyard-error.ts';
 import type { Refusal } from '../../../proto/gen/messages.ts';
 import type { LlamaEngineConfig } from '../../config/fleet.ts';
 import type { Grammar, PromptSource, Sampling } from './child/messages.ts';
+import { refusedField } from './refused-fields.ts';
 import { seedOfRequest } from './sampling.ts';
 import { grammarOf } from './structured-output.ts';
 import { callMark, grammarOfCalls, type ToolMode, toolsOf } from './tool-calls.ts';
@@ -24,35 +25,6 @@ type Fields = Readonly<Record<string, unknown>>;
 const maxStops = 16;
 const maxBiases = 300;
 
-/** Fields that ask for something else than this engine gives, unless they have a value that asks for nothing. */
-const refused: readonly { readonly field: string; readonly harmless: (value: unknown) => boolean; readonly instead: string }[] = [
-  { field: 'n', harmless: (value) => value === 1, instead: 'this engine gives one choice per request: leave out n' },
-  { field: 'best_of', harmless: (value) => value === 1, instead: 'this engine gives one choice per request: leave out best_of' },
-  { field: 'logprobs', harmless: (value) => value === false, instead: 'this engine gives no log probabilities: leave out logprobs' },
-  { field: 'top_logprobs', harmless: (value) => value === 0, instead: 'this engine gives no log probabilities: leave out top_logprobs' },
-  { field: 'prompt_logprobs', harmless: (value) => value === false, instead: 'this engine gives no log probabilities: leave out prompt_logprobs' },
-  { field: 'echo', harmless: (value) => value === false, instead: 'this engine does not repeat the prompt: leave out echo' },
-  { field: 'suffix', harmless: (value) => value === '', instead: 'this engine does not fill in: leave out suffix' },
-  { field: 'use_beam_search', harmless: (value) => value === false, instead: 'this engine has no beam search: leave out use_beam_search' },
-  { field: 'min_tokens', harmless: (value) => value === 0, instead: 'this engine has no least length: leave out min_tokens' },
-  { field: 'audio', harmless: () => false, instead: 'this engine gives text only: leave out audio' },
-  { field: 'functions', harmless: isEmptyList, instead: 'functions are not supported by this engine: leave them out' },
-  { field: 'prediction', harmless: () => false, instead: 'this engine takes no prediction: leave it out' },
-  {
-    field: 'modalities',
-    harmless: (value) => Array.isArray(value) && value.every((entry) => entry === 'text'),
-    instead: 'this engine gives text only: leave out modalities',
-  },
-  ...['guided_regex', 'regex', 'ebnf', 'guided_decoding_backend', 'return_token_ids', 'kv_transfer_params', 'bad_words', 'logits_processors'].map(
-    (field) => ({ field, harmless: (value: unknown) => value === false, instead: `this engine does not know ${field}: leave it out` }),
-  ),
-  ...['typical_p', 'dynatemp_range', 'dry_multiplier', 'xtc_probability', 'mirostat', 'top_n_sigma', 'length_penalty'].map((field) => ({
-    field,
-    harmless: (value: unknown) => value === 0 || value === 1,
-    instead: `this engine has no ${field}: leave it out`,
-  })),
-];
-
 /** What of the engine a request depends on. */
 export interface RequestContext {
   readonly vocabularySize: number;
@@ -67,10 +39,8 @@ export function readRequest(requestId: string, endpoint: string, body: Uint8Arra
   if (parsed === undefined) return refusal('invalid_json', 'the body is not JSON');
   const fields = asRecord(parsed);
   if (!fields) return no('the body must be a JSON object');
-  for (const { field, harmless, instead } of refused) {
-    const value = fields[field];
-    if (value !== undefined && value !== null && !harmless(value)) return no(instead);
-  }
+  const refused = refusedField(fields);
+  if (refused) return no(refused);
   const maxTokens = fields.max_completion_tokens ?? fields.max_tokens ?? undefined;
   if (maxTokens !== undefined && !(Number.isInteger(maxTokens) && (maxTokens as number) > 0)) return no('max_tokens must be a positive integer');
   const stop: readonly unknown[] = Array.isArray(fields.stop) ? fields.stop : [fields.stop ?? ''];
@@ -158,7 +128,8 @@ function chatPrompt(fields: Fields, chatTemplate: string, tools: ToolMode): Prom
   const continues = fields.continue_final_message === true;
   if (continues && fields.add_generation_prompt !== false) return no('continue_final_message needs add_generation_prompt: false');
   if (continues && read.at(-1)!.role !== 'assistant') return no('continue_final_message needs a last message of the assistant');
-  const template = { ...asRecord(fields.chat_template_kwargs), ...(tools === 'none' ? {} : { tools: fields.tools }) };
+  const effort = typeof fields.reasoning_effort === 'string' ? { reasoning_effort: fields.reasoning_effort } : {};
+  const template = { ...effort, ...asRecord(fields.chat_template_kwargs), ...(tools === 'none' ? {} : { tools: fields.tools }) };
   return { kind: 'chat', messages: read, template, continues };
 }
 
@@ -219,10 +190,6 @@ function foldedSeed(seed: number): number {
 
 function isTokenId(id: unknown, vocabularySize: number): boolean {
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabularySize;
-}
-
-function isEmptyList(value: unknown): boolean {
-  return Array.isArray(value) && value.length === 0;
 }
 
 function isRefusal(value: object): value is Refusal {
