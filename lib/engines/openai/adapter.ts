@@ -17,6 +17,7 @@ import { ServerKv } from './kv/server-kv.ts';
 import { kvFormatOf, wayOf } from './kv/ways.ts';
 import { ServerCache } from './kv-events/server-cache.ts';
 import { Occupancy } from './occupancy.ts';
+import { promptOf } from './resume.ts';
 import { ServerWatch } from './watch.ts';
 
 export interface OpenaiEngineOptions {
@@ -171,9 +172,10 @@ export class OpenaiEngine implements EngineAdapter {
       model,
       generations: this.generations,
       flush: () => this.#flush(),
+      promptIds: (request) => promptOf(this.client, this.watch.facts!, request, fieldsOf(request) ?? {}),
       replace: (before, { request, promptIds }) => {
         this.#began.delete(before);
-        const after = new Generation(this.#host, request, before.fields, before.held, { promptIds });
+        const after = new Generation(this.#host, request, before.fields, before.held, promptIds && { promptIds });
         after.paused = true;
         this.generations.set(keyOf(request), after);
       },

@@ -105,7 +105,7 @@ const tryChat = (client: ServerClient, dialect: Dialect, model: string) =>
 /** One token, with all extensions; without ids, without any, when the server does not take them. Undefined: it gives no token at all. */
 async function tryStream(client: ServerClient, dialect: Dialect, path: string, body: Fields): Promise<Tried | undefined> {
   const usage = { stream_options: { include_usage: true } };
-  const wishes = [...(dialect.asksForIds ? [{ ...usage, return_token_ids: true }] : []), usage, {}];
+  const wishes = [...(dialect.asksForIds ? [{ ...usage, ...idsWish(dialect, path) }] : []), usage, {}];
   for (const wish of wishes) {
     const { status, body: bytes } = await client.post(path, { ...body, ...tiny, stream: true, ...wish }, firstTokenWithinMs);
     if (status === 404 || status === 405 || status === 501) return undefined;
@@ -120,6 +120,11 @@ async function tryStream(client: ServerClient, dialect: Dialect, path: string, b
     };
   }
   return undefined;
+}
+
+function idsWish({ kind }: Dialect, path: string): Fields {
+  if (kind !== 'llama-server') return { return_token_ids: true };
+  return path.includes('/chat/') ? { logprobs: true, top_logprobs: 1 } : { logprobs: 1 };
 }
 
 async function takesPrompt(client: ServerClient, model: string, prompt: readonly number[]): Promise<boolean> {

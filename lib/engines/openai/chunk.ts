@@ -66,7 +66,7 @@ function readChoice(choice: Fields): ChoiceSaid {
   return {
     index: numberOf(choice.index),
     text,
-    tokenIds: idsOf(choice.token_ids),
+    tokenIds: idsOf(choice.token_ids) ?? idsBeside(asFields(choice.logprobs)?.content),
     phase: calls ? 'tools' : reasons ? 'reasoning' : 'answer',
     silent: text === '' && !reasons && !calls && !refuses,
     finishReason: textOf(choice.finish_reason),
@@ -84,6 +84,11 @@ function readUsage(usage: Fields | undefined): Usage | undefined {
 
 function idsOf(value: unknown): readonly number[] | undefined {
   return Array.isArray(value) && value.every((id) => Number.isInteger(id) && id >= 0) ? (value as number[]) : undefined;
+}
+
+/** llama-server tells ids with the probabilities of tokens; servers that tell no ids there have none. */
+function idsBeside(content: unknown): readonly number[] | undefined {
+  return Array.isArray(content) && content.length > 0 ? idsOf(content.map((token) => asFields(token)?.id)) : undefined;
 }
 
 function textOf(value: unknown): string {

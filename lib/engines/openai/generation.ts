@@ -12,7 +12,7 @@ import { dialects } from './dialects/dialects.ts';
 import type { ServerFacts } from './facts.ts';
 import type { Stopped } from './kv/moved-state.ts';
 import { StreamLog } from './kv/stream-log.ts';
-import { addsLimit, asksForIds, hasChoices, outputLimit, paths, restFromTokens, wholeRequest } from './request-bytes.ts';
+import { addsLimit, asksForIds, asksForLogprobs, hasChoices, outputLimit, paths, restFromTokens, wholeRequest } from './request-bytes.ts';
 import { type Rest, restOf } from './resume.ts';
 import { answerEdits, chatUsageChunk, lastChunk } from './said-bytes.ts';
 import { SseParser } from './sse.ts';
@@ -134,7 +134,7 @@ export class Generation {
     const carry = this.#answer?.carry;
     if (this.phase !== 'decode' || !carry) return `it is in ${this.phase}`;
     if (!this.request.clientStreams) return 'the answer of a client that does not stream comes in one piece';
-    if (!this.log.isWhole || !this.log.promptIds) return 'its token ids are not known';
+    if (!this.log.isWhole) return 'its token ids are not known';
     if (carry.phase !== 'answer') return `it is in the middle of its ${carry.phase}`;
     const [need] = continuationNeeds(this.fields);
     return need && `a request with ${need} cannot be continued from its tokens`;
@@ -146,7 +146,7 @@ export class Generation {
     const { carry, cachedTokens } = this.#answer!;
     this.#end();
     const request = { ...this.request, resumeTokenIds: outputIds, resumeText: '', nextIndex: outputIds.length, reservationId: '', carry: carry! };
-    return { request, promptIds: promptIds!, outputIds, carry: carry!, cachedTokens, told };
+    return { request, promptIds, outputIds, carry: carry!, cachedTokens, told };
   }
 
   /** Ends it without a word: the connection is destroyed, by which the server knows. */
@@ -208,7 +208,8 @@ export class Generation {
     const asked = promptIds !== undefined || asksForIds(request, facts);
     const tellsIds = fields.return_token_ids === true;
     const wishes = {
-      hidesIds: asked && !tellsIds,
+      hidesIds: asked && !tellsIds && facts.kind !== 'llama-server',
+      hidesLogprobs: asked && facts.kind === 'llama-server' && !asksForLogprobs(fields) ? (promptIds ? 'completions' : this.#endpoint) : undefined,
       hidesUsage: request.clientStreams && !request.includeUsage,
       model: facts.model === model ? undefined : model,
       carry,

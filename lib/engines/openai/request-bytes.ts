@@ -54,7 +54,7 @@ export function restFromTokens(
   if (typeof fields.min_tokens === 'number') edits.min_tokens = { set: String(Math.max(0, fields.min_tokens - produced)) };
   edits.prompt = { set: JSON.stringify([...promptIds, ...request.resumeTokenIds]) };
   for (const [name, value] of Object.entries(extra)) edits[name] = { set: JSON.stringify(value) };
-  return edited(request.body, { ...common(request, fields, facts, true), ...edits });
+  return edited(request.body, { ...common(request, fields, facts, false), ...edits, ...idsEdits('completions', {}, facts) });
 }
 
 /** The rest of a request from its text, where tokens are not known. Undefined: its prompt is nothing that text can follow. */
@@ -86,9 +86,20 @@ function common(request: GenerateRequest, fields: Fields, facts: ServerFacts, wi
   return {
     ...(fields.model === facts.model ? {} : { model: { set: JSON.stringify(facts.model) } }),
     ...((fields.stream === true) === request.clientStreams ? {} : { stream: { set: String(request.clientStreams) } }),
-    ...(withIds ? { return_token_ids: { set: 'true' } } : {}),
+    ...(withIds ? idsEdits(request.endpoint, fields, facts) : {}),
     ...(request.clientStreams && facts.streamOptions ? { stream_options: { withinObject: { include_usage: { set: 'true' } } } } : {}),
   };
+}
+
+/** llama-server tells the ids of tokens only beside their probabilities. What the client asked for in this is left as it is. */
+function idsEdits(endpoint: string, fields: Fields, { kind }: ServerFacts): Edits {
+  if (kind !== 'llama-server') return { return_token_ids: { set: 'true' } };
+  if (asksForLogprobs(fields)) return {};
+  return endpoint === 'chat' ? { logprobs: { set: 'true' }, top_logprobs: { set: '1' } } : { logprobs: { set: '1' } };
+}
+
+export function asksForLogprobs({ logprobs }: Fields): boolean {
+  return logprobs !== undefined && logprobs !== null && logprobs !== false;
 }
 
 /** A server left to itself would go on to the end of its context, and the gateway has counted on less. */

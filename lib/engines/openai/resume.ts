@@ -4,6 +4,7 @@ import { crc32 } from 'node:zlib';
 import { refusal } from '../../../core/errors/switchyard-error.ts';
 import { edited } from '../../../core/openai/edit-json.ts';
 import type { Refusal } from '../../../proto/gen/messages.ts';
+import type { Answer } from '../../http/ask.ts';
 import type { GenerateRequest } from '../../ports/engines.ts';
 import { type Fields, jsonOf, type ServerClient } from './client.ts';
 import { continuesTokens, type ServerFacts } from './facts.ts';
@@ -41,13 +42,31 @@ async function fromTokens(client: ServerClient, facts: ServerFacts, request: Gen
   return { body: restFromTokens(request, fields, facts, promptIds), path: paths.completions, promptIds };
 }
 
-/** The same bytes are the same tokens on the same model, so nobody has to keep them. */
-async function promptOf(client: ServerClient, facts: ServerFacts, request: GenerateRequest, fields: Fields): Promise<readonly number[] | Refusal> {
+/**
+ * The same bytes are the same tokens on the same model, so nobody has to keep them. Refused: `cannot_continue`.
+ * @throws SwitchyardError `unreachable` | `timeout`
+ */
+export async function promptOf(
+  client: ServerClient,
+  facts: ServerFacts,
+  request: GenerateRequest,
+  fields: Fields,
+): Promise<readonly number[] | Refusal> {
   if (hasIdsAsPrompt(request, fields)) return fields.prompt as number[];
   const path = facts.tokenizePath;
-  const answer = await client.post(path, edited(request.body, { model: { set: JSON.stringify(facts.model) } }), tokenizeWithinMs);
-  const ids = jsonOf(answer)?.tokens;
-  return Array.isArray(ids) && ids.length > 0 ? (ids as number[]) : cannot(`${client.url}${path} answers ${answer.status} without token ids`);
+  const body = edited(request.body, { model: { set: JSON.stringify(facts.model) } });
+  const answer = path === '/apply-template' ? await tokenizeText(client, request, fields, body) : await client.post(path, body, tokenizeWithinMs);
+  const ids = answer && jsonOf(answer)?.tokens;
+  if (Array.isArray(ids) && ids.length > 0) return ids as number[];
+  return cannot(`${client.url}${path} answers ${answer?.status ?? 'nothing'} without token ids`);
+}
+
+/** llama-server makes a chat a text first. */
+async function tokenizeText(client: ServerClient, request: GenerateRequest, { prompt }: Fields, body: Uint8Array): Promise<Answer | undefined> {
+  const only = Array.isArray(prompt) && prompt.length === 1 ? prompt[0] : prompt;
+  const content = pathOf(request) === 'chat' ? jsonOf(await client.post('/apply-template', body, tokenizeWithinMs))?.prompt : only;
+  if (typeof content !== 'string') return undefined;
+  return client.post('/tokenize', { content, add_special: true, parse_special: true }, tokenizeWithinMs);
 }
 
 function hasIdsAsPrompt(request: GenerateRequest, { prompt }: Fields): boolean {

@@ -10,6 +10,8 @@ import type { SseEvent } from './sse.ts';
 export interface Wishes {
   /** Token ids were asked for by us alone. */
   readonly hidesIds: boolean;
+  /** Where the ids stand beside probabilities that we alone have asked for. */
+  readonly hidesLogprobs: 'chat' | 'completions' | undefined;
   /** So was usage. */
   readonly hidesUsage: boolean;
   /** The name that answers carry, where the server has another one. */
@@ -27,6 +29,7 @@ export function answerEdits(wishes: Wishes, { untoldIds }: Dialect): Edits {
     edits.prompt_token_ids = untold;
     edits.choices = { within: { token_ids: untold, prompt_token_ids: untold } };
   }
+  if (wishes.hidesLogprobs) edits.choices = { within: { logprobs: wishes.hidesLogprobs === 'chat' ? { drop: true } : { swap: 'null' } } };
   if (wishes.hidesUsage) edits.usage = { drop: true };
   if (wishes.model !== undefined) edits.model = { swap: JSON.stringify(wishes.model) };
   if (carry) {

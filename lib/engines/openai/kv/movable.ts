@@ -2,6 +2,7 @@
 import { refusal } from '../../../../core/errors/switchyard-error.ts';
 import type { Refusal } from '../../../../proto/gen/messages.ts';
 import type { Clock } from '../../../ports/clock.ts';
+import type { GenerateRequest } from '../../../ports/engines.ts';
 import type { Generation } from '../generation.ts';
 import type { Stopped } from './moved-state.ts';
 import type { MovingHost } from './server-kv.ts';
@@ -12,6 +13,8 @@ export interface MovableEngine {
   readonly generations: ReadonlyMap<string, Generation>;
   /** Tells at once what waits to be told. */
   flush(): void;
+  /** Asks the server for the token ids of a prompt. */
+  promptIds(request: GenerateRequest): Promise<readonly number[] | Refusal>;
   /** Puts one in the place of another: it is paused, and begins when it no longer is. */
   replace(before: Generation, stopped: Stopped): void;
   /** Begins what may begin. */
@@ -48,6 +51,7 @@ export function movingHost(engine: MovableEngine): MovingHost {
       engine.changed();
       return stopped;
     },
+    promptIds: (request) => engine.promptIds(request),
     goOn(requestId, epoch) {
       const generation = find(requestId, epoch);
       if (!generation?.paused) return;

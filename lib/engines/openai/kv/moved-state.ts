@@ -8,7 +8,8 @@ import type { Fields } from '../client.ts';
 /** A stream that was stopped at a boundary of its tokens. */
 export interface Stopped {
   readonly request: GenerateRequest;
-  readonly promptIds: readonly number[];
+  /** Undefined: the server has not said them; it can be asked. */
+  readonly promptIds: readonly number[] | undefined;
   /** Of the whole request. */
   readonly outputIds: readonly number[];
   readonly carry: Carry;
@@ -31,8 +32,8 @@ export interface Moved {
   readonly told: readonly Pick<EngineEvent, 'index' | 'tokenIds' | 'text' | 'data'>[];
 }
 
-export function encodeMoved(stopped: Stopped, model: string, given: Fields): Uint8Array {
-  const { request, promptIds, outputIds, carry, cachedTokens, told } = stopped;
+export function encodeMoved(stopped: Stopped, promptIds: readonly number[], model: string, given: Fields): Uint8Array {
+  const { request, outputIds, carry, cachedTokens, told } = stopped;
   const engineState: EngineState = {
     given,
     carry,

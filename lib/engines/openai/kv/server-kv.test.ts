@@ -43,6 +43,7 @@ function side(name: string, way: Partial<HandOverWay> = {}): ServerKv {
       calls.push(`${name} stops`);
       return stopped;
     },
+    promptIds: async () => [1, 2, 3],
     goOn: () => void calls.push(`${name} goes on`),
     end: () => void calls.push(`${name} ends`),
     running: () => 0,

@@ -18,6 +18,8 @@ export interface MovingHost {
   whyNot(requestId: string, epoch: number): Refusal | undefined;
   /** Tells what it had still to tell, stops the stream and keeps its place. */
   stop(requestId: string, epoch: number): Stopped;
+  /** The token ids of its prompt, where the server has to be asked for them. Refused: `cannot_continue`. */
+  promptIds(request: GenerateRequest): Promise<readonly number[] | Refusal>;
   /** A stopped one goes on from its tokens. Unknown ones are fine. */
   goOn(requestId: string, epoch: number): void;
   /** A stopped one is somebody else's now. Unknown ones are fine. */
@@ -187,9 +189,13 @@ export class ServerKv implements KvAdapter {
 
   async #give(stopped: Stopped, reservationId: string, pausedAtMs: number): Promise<StageSource | Refusal> {
     const { requestId, epoch } = stopped.request;
-    const tokenIds = [...stopped.promptIds, ...stopped.outputIds];
+    let promptIds: readonly number[] = [];
     let given: Fields | Refusal;
     try {
+      const read = stopped.promptIds ?? (await this.#host.promptIds(stopped.request));
+      if ('code' in read) return read;
+      promptIds = read;
+      const tokenIds = [...promptIds, ...stopped.outputIds];
       given = await this.#way.give({ reservationId, tokenIds, others: this.#host.running() });
     } catch (thrown) {
       given = toRefusal(thrown);
@@ -203,7 +209,7 @@ export class ServerKv implements KvAdapter {
     leaving.given = given;
     const live = () =>
       this.#leaving.get(keyOf(requestId, epoch)) === leaving ? undefined : refusal('cancelled', `${requestId} was released meanwhile`);
-    return stageOf(encodeMoved(stopped, this.#host.model, given), stopped.outputIds.length, pausedAtMs, live);
+    return stageOf(encodeMoved(stopped, promptIds, this.#host.model, given), stopped.outputIds.length, pausedAtMs, live);
   }
 
   async #commit(reservation: Reservation, last: boolean, state: Uint8Array): Promise<{ missing: readonly number[] } | Refusal> {
