@@ -1,10 +1,11 @@
 // What is tried on two real vLLM servers behind a real Switchyard. Each check says what it saw; one that fails throws.
 import assert from 'node:assert/strict';
+import { CommandFailure } from '../../cli/client.ts';
 import { percentile } from '../../core/workload/percentiles.ts';
 import type { Explanation, InstanceRow, MigrationsReport, MoveAnswer } from '../../lib/operator/types.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Fleet } from '../support/fleet.ts';
-import { answer, heard, type Talk, talk } from './talk.ts';
+import { answer, heard, type Talk, talk } from '../support/talk.ts';
 import type { VllmServer } from './vllm-server.ts';
 
 export interface World {
@@ -110,27 +111,30 @@ async function tools({ fleet, servers }: World): Promise<string> {
   return `arguments ${JSON.stringify(ours.toolArguments.slice(0, 40))} as straight from the server`;
 }
 
-/** From the moment that the client leaves to the server's word that it computes nothing. */
+/**
+ * From the moment that the client leaves until the server says that it computes nothing. Asking it takes time too, which a busy
+ * machine makes long: that is measured beside it, and taken off.
+ */
 async function aborts({ fleet, servers }: World): Promise<string> {
-  const took: number[] = [];
+  const [questions, took]: [number[], number[]] = [[], []];
+  const load = async () => {
+    const beganMs = performance.now();
+    const loads = await Promise.all(servers.map(async ({ url }) => Number((await answer(url, '/load')).body.server_load)));
+    questions.push(performance.now() - beganMs);
+    return loads.reduce((sum, one) => sum + one, 0);
+  };
   for (let round = 0; round < 6; round++) {
     const stream = await talk(fleet.gatewayUrl, pathOf(round), { ...ask(pathOf(round), prompt(20), 1800), return_token_ids: true });
     await eventually('it streams', 60_000, () => ({ ok: stream.tokenIds.length >= 10, seen: stream.error }));
-    const load = async () => {
-      const loads = await Promise.all(servers.map(async ({ url }) => Number((await answer(url, '/load')).body.server_load)));
-      return loads.reduce((sum, one) => sum + one, 0);
-    };
     assert.equal(await load(), 1);
     const leftMs = performance.now();
     stream.leave();
     while ((await load()) > 0) assert(performance.now() - leftMs < 5_000, 'the server goes on');
     took.push(performance.now() - leftMs);
   }
-  const worst = Math.max(...took);
-  const noted = `${took.length} streams, chat and completions: idle after ${took.map((ms) => Math.round(ms)).join(', ')} ms`;
-  // One question for the load takes some milliseconds itself; on a busy machine more.
-  assert(middle(took) < 100, noted);
-  return worst < 100 ? noted : `${noted} (a busy machine)`;
+  const noted = `${took.length} streams, chat and completions: idle after ${took.map((ms) => Math.round(ms)).join(', ')} ms; a question to both servers takes ${Math.round(middle(questions))} ms of it`;
+  assert(middle(took) - middle(questions) < 100, noted);
+  return noted;
 }
 
 async function pauses(world: World): Promise<string> {
@@ -214,46 +218,69 @@ async function dangerous({ fleet, servers }: World): Promise<string> {
 }
 
 const rounds = 20;
+/** Enough for a stream to be still running when it has moved. */
+const movedTokens = 600;
 
 async function migrations(world: World): Promise<string> {
-  const { fleet, servers } = world;
-  const operator = fleet.client('test');
+  const { servers } = world;
   const fetchedBefore = await fetched(servers);
   const wrong: string[] = [];
   const gaps: number[] = [];
   const steps: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const path = pathOf(round);
-    const body = { ...ask(path, prompt(40 + 12 * round), 600), return_token_ids: true };
-    const stream = await talk(fleet.gatewayUrl, path, body);
-    await eventually('it streams', 60_000, () => ({ ok: stream.tokenIds.length >= 20 + 5 * round, seen: stream.error || stream.tokenIds.length }));
-    const { plan } = await operator.post<MoveAnswer>('/migrate', { request: stream.requestId, to: '' });
-    let ended: MigrationsReport['recent'][number] | undefined;
-    await eventually(`move ${round} ends`, 60_000, async () => {
-      const { recent } = await operator.get<MigrationsReport>('/migrations');
-      ended = recent.find(({ migrationId }) => migrationId === plan.migrationId);
-      return { ok: ended !== undefined, seen: recent };
-    });
-    const movedAtToken = stream.tokenIds.length;
-    await stream.ended;
+  let early = 0;
+  for (let round = 0; round < rounds && early < rounds; round++) {
+    const moved = await moveOnce(world, round);
+    // It had said its last token before the move began: nothing was tried.
+    if (!moved) {
+      round--;
+      early++;
+      continue;
+    }
+    const { stream, ended, path, body } = moved;
     // Only now, so that neither server has the rest in its cache.
     const reference = await heard(servers[0].url, path, body);
-    const told = `round ${round} (${path}, ${plan.mode}): `;
-    if (ended!.mode !== 'pull') wrong.push(`${told}moved by ${ended!.mode}`);
-    else if (ended!.outcome !== 'committed') wrong.push(`${told}${ended!.outcome} ${ended!.code}`);
+    const told = `round ${round} (${path}): `;
+    if (ended.outcome !== 'committed') wrong.push(`${told}${ended.outcome} ${ended.code}`);
+    else if (ended.mode !== 'pull') wrong.push(`${told}moved by ${ended.mode}`);
     else if (stream.error) wrong.push(told + stream.error);
     else if (stream.tokenIds.join() !== reference.tokenIds.join())
       wrong.push(`${told}differs at ${firstDifference(stream.tokenIds, reference.tokenIds)}`);
     else if (stream.text !== reference.text) wrong.push(`${told}the same tokens, another text`);
-    else if (movedAtToken >= 600) wrong.push(`${told}it had ended before it moved`);
-    gaps.push(ended!.downtimeMs);
+    gaps.push(ended.downtimeMs);
     for (let index = 1; index < stream.atMs.length; index++) steps.push(stream.atMs[index]! - stream.atMs[index - 1]!);
   }
   const pulled = (await fetched(servers)) - fetchedBefore;
-  const noted = `${rounds - wrong.length} of ${rounds} exact; ${pulled} prompt tokens fetched from the other server; still for ${Math.round(middle(gaps))} ms (p50), ${Math.round(Math.max(...gaps))} ms (max); a token takes ${middle(steps).toFixed(1)} ms`;
+  const stillMs = `${Math.round(middle(gaps))} ms (p50), ${Math.round(Math.max(...gaps))} ms (max)`;
+  const noted = `${gaps.length - wrong.length} of ${gaps.length} exact; ${pulled} prompt tokens fetched from the other server; still for ${stillMs}; a token takes ${middle(steps).toFixed(1)} ms`;
   assert.deepEqual(wrong, [], noted);
-  assert(pulled > rounds * 40, noted);
+  assert(gaps.length === rounds && pulled > rounds * 40, `${noted}; ${early} streams had ended before they could move`);
   return noted;
+}
+
+type Ended = MigrationsReport['recent'][number];
+
+async function moveOnce(
+  { fleet }: World,
+  round: number,
+): Promise<{ stream: Talk; ended: Ended; path: typeof chat | typeof completions; body: object } | undefined> {
+  const operator = fleet.client('test');
+  const path = pathOf(round);
+  const body = { ...ask(path, prompt(40 + 12 * round), movedTokens), return_token_ids: true };
+  const stream = await talk(fleet.gatewayUrl, path, body);
+  await eventually('it streams', 60_000, () => ({ ok: stream.tokenIds.length >= 10 + 3 * round, seen: stream.error || stream.tokenIds.length }));
+  let ended: Ended | undefined;
+  try {
+    const { plan } = await operator.post<MoveAnswer>('/migrate', { request: stream.requestId, to: '' });
+    await eventually(`move ${round} ends`, 60_000, async () => {
+      ended = (await operator.get<MigrationsReport>('/migrations')).recent.find(({ migrationId }) => migrationId === plan.migrationId);
+      return { ok: ended !== undefined, seen: plan };
+    });
+  } catch (thrown) {
+    if (!(thrown instanceof CommandFailure)) throw thrown;
+  }
+  await stream.ended;
+  const isEarly = !ended || ended.code === 'unknown_request' || ended.code === 'sequence_finished';
+  return isEarly ? undefined : { stream, ended: ended!, path, body };
 }
 
 function firstDifference(one: readonly number[], other: readonly number[]): string {
