@@ -5,7 +5,7 @@ import { fleetOfServers, threadsFor, withOwnModel, withoutMissing } from './engi
 const sim = { id: 'chat', models: ['llama'], instances: 2, sim: { profile: 'llama-3.1-8b-h100' } };
 const real = { id: 'smollm2', models: ['smollm2-135m-instruct'], engine: 'llama', instances: 2, min: 1, max: 3, llama: { maxRunning: 7 } };
 const fleet = (...pools: unknown[]): FleetConfig => fleetSchema.parse({ pools });
-const own = { file: '/models/mine.gguf', name: 'mine', threads: 3 };
+const own = { file: '/models/mine.gguf', name: 'mine', threads: 3, gpuLayers: 0 };
 
 describe('a model of the user', () => {
   test('takes the place of SmolLM2, with the settings of its pool', () => {

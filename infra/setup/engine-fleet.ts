@@ -10,6 +10,7 @@ export interface OwnModel {
   /** For "model" in requests. */
   readonly name: string;
   readonly threads: number;
+  readonly gpuLayers: number;
 }
 
 /** A server that runs already, and what it says it serves. */
@@ -30,7 +31,7 @@ export function withOwnModel(fleet: FleetConfig, own: OwnModel): FleetConfig {
     id: 'own',
     models: [own.name],
     engine: 'llama',
-    llama: { ...replaced?.llama, model: own.file, threads: own.threads },
+    llama: { ...replaced?.llama, model: own.file, threads: own.threads, gpuLayers: own.gpuLayers },
   });
   return { pools: [pool, ...rest.filter(({ id, models }) => id !== pool.id && !models.includes(own.name))] };
 }

@@ -42,7 +42,7 @@ export async function provideLlama(progress: Progress, options: LlamaOptions = {
     progress.step(stepName, '').skipped(`SWITCHYARD_AGENT_LLAMA_PACKAGE is ${given}, and there is no ${entry} in it`);
     return undefined;
   }
-  const gpu = /^(1|true)$/.test(env.SWITCHYARD_LLAMA_GPU ?? '');
+  const gpu = wantsGpu(env);
   const plan = planLlama(`${process.platform}-${process.arch}`, readSources(gpu));
   if ('reason' in plan) {
     progress.step(stepName, '').skipped(plan.reason);
@@ -71,6 +71,11 @@ export async function provideLlama(progress: Progress, options: LlamaOptions = {
       }
     },
   );
+}
+
+/** SWITCHYARD_LLAMA_GPU=1 */
+export function wantsGpu(env: NodeJS.ProcessEnv): boolean {
+  return /^(1|true)$/.test(env.SWITCHYARD_LLAMA_GPU ?? '');
 }
 
 function readSources(gpu: boolean): { manifest: string; lock: string } {

@@ -5,15 +5,17 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import type { FleetConfig } from '../../lib/config/fleet.ts';
-import { fleetOfServers, type Missing, threadsFor, withOwnModel, withoutMissing } from './engine-fleet.ts';
+import { fleetOfServers, type Missing, type OwnModel, threadsFor, withOwnModel, withoutMissing } from './engine-fleet.ts';
 import { modelNameOf, whyNoGguf } from './gguf-file.ts';
-import { provideLlama } from './llama-package.ts';
+import { provideLlama, wantsGpu } from './llama-package.ts';
 import { loadFleet } from './load-fleet.ts';
 import { ModelError, provideModel } from './models.ts';
 import { askServers, serverAddresses } from './own-servers.ts';
 import type { Progress } from './progress.ts';
 import type { StartSettings } from './settings.ts';
 
+/** More than any model has. */
+const allLayers = 1000;
 const apiKeyVariable = 'SWITCHYARD_ENGINES_API_KEY';
 
 export interface PreparedEngines {
@@ -51,12 +53,12 @@ export async function prepareEngines(settings: StartSettings, progress: Progress
   return { fleet, agentEnv, configFolder: fleet.pools === written.pools || why === '' ? settings.configFolder : writeConfig(settings, fleet, why) };
 }
 
-function ownModelOf(path: string, env: NodeJS.ProcessEnv): { file: string; name: string; threads: number } {
+function ownModelOf(path: string, env: NodeJS.ProcessEnv): OwnModel {
   // npm runs its scripts in the folder of the package; this is where the person was.
   const file = resolve(env.INIT_CWD ?? process.cwd(), path);
   const why = whyNoGguf(file);
   if (why !== undefined) throw new Error(`--model: ${why}`);
-  return { file, name: modelNameOf(file), threads: threadsFor(availableParallelism()) };
+  return { file, name: modelNameOf(file), threads: threadsFor(availableParallelism()), gpuLayers: wantsGpu(env) ? allLayers : 0 };
 }
 
 async function provideEngines(

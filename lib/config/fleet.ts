@@ -27,6 +27,12 @@ export const llamaEngineSchema = z.strictObject({
   maxRunning: z.int().min(1).max(64).default(4).describe('sequences in the batch'),
   maxWaiting: z.int().min(0).max(100_000).default(64).describe('sequences that may wait at the engine; more are refused'),
   threads: z.int().min(1).max(256).default(1).describe('CPU threads of an instance'),
+  gpuLayers: z
+    .int()
+    .min(0)
+    .max(1000)
+    .default(0)
+    .describe('layers of the model that a GPU computes, 1000: all; needs llama.cpp for GPUs (SWITCHYARD_LLAMA_GPU=1 npm start)'),
   prefillChunk: z.int().min(8).max(4096).default(32).describe('prompt tokens computed in a step'),
   flashAttention: z.boolean().default(false).describe('slower on CPUs, and its results depend on the number of threads'),
   prefixCache: z.boolean().default(true).describe('keep the KV of ended sequences for prompts that begin alike'),

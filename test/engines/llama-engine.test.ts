@@ -276,6 +276,16 @@ describe.skipIf(!subject)(`llama engine${llamaMissing}`, () => {
       expect(await engine.probe()).toHaveProperty('code');
       await engine.close();
     });
+
+    test('with layers for a GPU, and no variant of llama.cpp for one', async () => {
+      const hooks = { onEvents: () => {}, onLifecycle: () => {}, onChange: () => {} };
+      const config = llamaEngineSchema.parse({ gpuLayers: 4 });
+      const modelPath = await modelFile('exact', cacheFolder());
+      const given = { model: 'm', config, packageDir: llamaPackage, modelFile: modelPath, pid: process.pid, clock: systemClock, hooks };
+      const engine = new LlamaEngine(given);
+      expect(await engine.ready).toMatchObject({ code: 'invalid_config', message: expect.stringContaining('SWITCHYARD_LLAMA_GPU=1') });
+      await engine.close();
+    });
   });
 });
 

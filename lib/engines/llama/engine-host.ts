@@ -92,9 +92,9 @@ export class EngineHost {
     if (this.#stopped) return this.away();
     this.#startedAtMs = clock.now();
     const sample = folder.newPath();
-    const { contextTokens, maxRunning: sequences, threads, prefillChunk, flashAttention } = config;
+    const { contextTokens, maxRunning: sequences, threads, gpuLayers, prefillChunk, flashAttention } = config;
     const child = startEngineChild(
-      { packageDir, modelFile, contextTokens, sequences, threads, prefillChunk, flashAttention, sample },
+      { packageDir, modelFile, contextTokens, sequences, threads, gpuLayers, prefillChunk, flashAttention, sample },
       { onStep, onExit: (why) => this.#onExit(child, why) },
     );
     this.#child = child;

@@ -107,13 +107,18 @@ const unknownSequence: Answer = { type: 'no', code: 'unknown_request', message: 
 async function load(options: LoadOptions): Promise<Engine> {
   const { llama: pkg, Template } = await loadPackage(options.packageDir);
   const llama = await pkg.getLlama({
-    ...{ gpu: false, build: 'never', skipDownload: true, progressLogs: false, maxThreads: 0, logLevel: 'error' },
+    ...{ gpu: options.gpuLayers > 0 ? 'auto' : false, build: 'never', skipDownload: true, progressLogs: false, maxThreads: 0, logLevel: 'error' },
     logger: (_level, message) => {
       log.push(message.trim());
       if (log.length > 8) log.shift();
     },
   });
-  const model = await llama.loadModel({ modelPath: options.modelFile, gpuLayers: 0 });
+  if (options.gpuLayers > 0 && llama.gpu === false) {
+    throw new Error(
+      'there is no GPU that this llama.cpp can use: start with SWITCHYARD_LLAMA_GPU=1 for its variants for GPUs, or set gpuLayers to 0',
+    );
+  }
+  const model = await llama.loadModel({ modelPath: options.modelFile, gpuLayers: options.gpuLayers });
   const context = await model.createContext({
     contextSize: options.contextTokens,
     sequences: options.sequences,
@@ -162,7 +167,8 @@ async function factsOf(llama: Llama, model: Model, options: LoadOptions): Promis
   return {
     release: llama.llamaCppRelease.release,
     packageVersion: packageVersion(options.packageDir),
-    systemInfo: llama.systemInfo,
+    // A GPU computes other bits, and so does another share of the layers.
+    systemInfo: llama.gpu === false ? llama.systemInfo : `${llama.systemInfo} ${llama.gpu} ${options.gpuLayers}`,
     modelSha256: hash.digest('hex'),
     architecture,
     ...{ layers, keyWidth, valueWidth },

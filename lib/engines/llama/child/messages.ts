@@ -9,6 +9,8 @@ export interface LoadOptions {
   readonly contextTokens: number;
   readonly sequences: number;
   readonly threads: number;
+  /** 0: the CPU computes alone. */
+  readonly gpuLayers: number;
   /** Prompt tokens computed in a step. */
   readonly prefillChunk: number;
   readonly flashAttention: boolean;

@@ -73,14 +73,16 @@ export interface Model {
 export interface Llama {
   readonly llamaCppRelease: { readonly release: string };
   readonly systemInfo: string;
-  loadModel(options: { modelPath: string; gpuLayers: 0 }): Promise<Model>;
+  /** What it computes on besides the CPU. */
+  readonly gpu: string | false;
+  loadModel(options: { modelPath: string; gpuLayers: number }): Promise<Model>;
   createGrammar(options: { grammar: string }): Promise<unknown>;
   readonly _bindings: { readonly AddonSampler: { acceptGrammarEvaluationStateToken(state: unknown, token: number): void } };
 }
 
 export interface LlamaPackage {
   getLlama(options: {
-    gpu: false;
+    gpu: 'auto' | false;
     build: 'never';
     skipDownload: true;
     progressLogs: false;
