@@ -66,12 +66,6 @@ const program = new Command('switchyard')
   .description('Operate a fleet of LLM inference engines: look, move, drain, scale, approve.')
   .version(version, '-V, --version', 'print the version')
   .addOption(
-    new Option('--url <url>', 'operator API; by default that of `npm start` in this folder')
-      .env('SWITCHYARD_URL')
-      .argParser(address)
-      .default(readRunFile()?.consoleUrl ?? 'http://127.0.0.1:8090'),
-  )
-  .addOption(
     new Option('--as <name>', 'who you are, for approvals and the audit log; not with SWITCHYARD_KEY, which says it')
       .env('SWITCHYARD_OPERATOR')
       .argParser(operatorName)
@@ -127,6 +121,15 @@ function failureOf(thrown: unknown): CommanderError | CommandFailure {
   return new CommandFailure(`the answer was not as expected (${what}): is the operator API of version ${version}, like this command?`, 1, 'internal');
 }
 
+// `agent` asks no operator API: its --url is that of servers, and the program's would take it away.
+if (process.argv.slice(2).find((word) => !word.startsWith('-')) !== 'agent') {
+  program.addOption(
+    new Option('--url <url>', 'operator API; by default that of `npm start` in this folder')
+      .env('SWITCHYARD_URL')
+      .argParser(address)
+      .default(readRunFile()?.consoleUrl ?? 'http://127.0.0.1:8090'),
+  );
+}
 program.commandsGroup('The fleet:');
 addFleetCommands(program, contextOf);
 addTopCommand(program, contextOf);
