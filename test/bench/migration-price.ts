@@ -1,7 +1,7 @@
 // What moving a running request costs: its own downtime against its length, beside pausing to copy and recomputing; what the other
 // sequences of the source notice; how many moves one worker makes a second: `npm run bench:migration`.
 import { Agent, type Dispatcher } from 'undici';
-import { createMover, type Mover, type MoveWay, moveWays } from './harness/moves.ts';
+import { createMover, type Mover, type MoveWay } from './harness/moves.ts';
 import { type OurFleet, startOurFleet } from './harness/our-fleet.ts';
 import { costOf } from './harness/process-cost.ts';
 import type { PriceTable } from './harness/report.ts';
@@ -10,6 +10,7 @@ import { mean, median, percentile } from './harness/statistics.ts';
 import { type Gap, gapsWithin, longestOf, openTokenStream, type TokenStream } from './harness/token-stream.ts';
 
 const model = 'bench';
+const moveWays: readonly MoveWay[] = ['pre-copy', 'stop-and-copy', 'recompute'];
 const kvBytesPerToken = 16_384;
 /** Streams beside the one that is moved; the router spreads them. */
 const companions = 8;

@@ -8,9 +8,11 @@ import { connectTemporalWorkflows } from '../../../lib/workflows/temporal-workfl
 import type { MigrationPlan } from '../../../proto/gen/messages.ts';
 import type { Fleet } from '../../support/fleet.ts';
 
-/** pre-copy: in stages while the source decodes on. stop-and-copy: pause, copy everything. recompute: no KV moves. */
-export type MoveWay = 'pre-copy' | 'stop-and-copy' | 'recompute';
-export const moveWays: readonly MoveWay[] = ['pre-copy', 'stop-and-copy', 'recompute'];
+/**
+ * pre-copy: in stages while the source decodes on. follow: as one state, and the target computes what the source says meanwhile.
+ * stop-and-copy: pause, copy everything. recompute: no KV moves.
+ */
+export type MoveWay = 'pre-copy' | 'follow' | 'stop-and-copy' | 'recompute';
 
 /** A request as it is now. Changed by a move that commits. */
 export interface Movable {
@@ -28,7 +30,14 @@ export interface Mover {
   close(): Promise<void>;
 }
 
-export async function createMover(fleet: Fleet): Promise<Mover> {
+/** `kv`: whether the engines give KV by blocks, or as one state. */
+export async function createMover(fleet: Fleet, kv: 'blocks' | 'state' = 'blocks'): Promise<Mover> {
+  const modes: Readonly<Record<MoveWay, MigrationPlan['mode']>> = {
+    'pre-copy': 'copy',
+    follow: 'follow',
+    'stop-and-copy': kv === 'blocks' ? 'copy' : 'stop_and_copy',
+    recompute: 'recompute',
+  };
   const telemetry = createMemoryTelemetry(systemClock);
   const workflows = connectTemporalWorkflows({ address: fleet.temporalAddress, namespace: 'default', telemetry });
   const instances: readonly InstanceRow[] = await fleet.instances();
@@ -47,7 +56,7 @@ export async function createMover(fleet: Fleet): Promise<Mover> {
       targetAddress: target.address,
       reason: 'operator',
       reasons: ['A bench moves it.'],
-      mode: way === 'recompute' ? 'recompute' : 'copy',
+      mode: modes[way],
       fromEpoch: request.epoch,
       toEpoch,
       coordinatorEpoch: 1,

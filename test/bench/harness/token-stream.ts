@@ -11,12 +11,24 @@ export interface TokenStream {
   close(): void;
 }
 
+export interface TokenStreamOptions {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly model: string;
+  readonly promptTokens: number;
+  readonly maxTokens: number;
+  readonly seed: number;
+  /** Ids that a prompt is made of. */
+  readonly ids?: { readonly from: number; readonly count: number };
+  /** Default: a minute. */
+  readonly firstWithinMs?: number;
+  /** Further fields of the body. */
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
 /** Prompts of token ids; no two alike. */
-export async function openTokenStream(
-  client: Dispatcher,
-  options: { headers: Readonly<Record<string, string>>; model: string; promptTokens: number; maxTokens: number; seed: number },
-): Promise<TokenStream> {
-  const prompt = Array.from({ length: options.promptTokens }, (_, index) => 1_000 + ((index * 31 + options.seed * 7_919) % 20_000));
+export async function openTokenStream(client: Dispatcher, options: TokenStreamOptions): Promise<TokenStream> {
+  const { ids = { from: 1_000, count: 20_000 }, fields } = options;
+  const prompt = Array.from({ length: options.promptTokens }, (_, index) => ids.from + ((index * 31 + options.seed * 7_919) % ids.count));
   const cameMs: number[] = [];
   let requestId = '';
   let ended = '';
@@ -26,7 +38,7 @@ export async function openTokenStream(
       method: 'POST',
       path: '/v1/completions',
       headers: { 'content-type': 'application/json', ...options.headers },
-      body: JSON.stringify({ model: options.model, prompt, max_tokens: options.maxTokens, stream: true }),
+      body: JSON.stringify({ model: options.model, prompt, max_tokens: options.maxTokens, stream: true, ...fields }),
     },
     {
       onRequestStart(controller) {
@@ -55,7 +67,7 @@ export async function openTokenStream(
       return { ok: cameMs.length >= wanted, seen: cameMs.length };
     });
   };
-  await more(1);
+  await more(1, options.firstWithinMs);
   return { requestId, cameMs, more, close: () => control?.abort(new Error('closed')) };
 }
 
