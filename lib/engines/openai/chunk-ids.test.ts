@@ -27,3 +27,10 @@ test.each(['chat', 'completions'])('llama-server tells them beside the probabili
   for (const [, ids] of withIds) expect(ids).toEqual([expect.any(Number)]);
   expect(idsOf(`llama-server/${endpoint}-stream.txt`).every(([, ids]) => ids === undefined)).toBe(true);
 });
+
+test('ids of which the text is not made are not told: the half of a character before came without one', () => {
+  const chunk = (bytes: readonly number[], content: string) =>
+    readSaid(JSON.stringify({ choices: [{ index: 0, delta: { content }, logprobs: { content: [{ id: 7, token: '', bytes }] } }] }))!.choices[0]!
+      .tokenIds;
+  expect([chunk([0x20, 0x61], ' a'), chunk([0x8c, 0x8a], '\u{1f30a}')]).toEqual([[7], undefined]);
+});

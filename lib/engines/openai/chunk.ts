@@ -66,7 +66,7 @@ function readChoice(choice: Fields): ChoiceSaid {
   return {
     index: numberOf(choice.index),
     text,
-    tokenIds: idsOf(choice.token_ids) ?? idsBeside(asFields(choice.logprobs)?.content),
+    tokenIds: idsOf(choice.token_ids) ?? idsBeside(asFields(choice.logprobs)?.content, text),
     phase: calls ? 'tools' : reasons ? 'reasoning' : 'answer',
     silent: text === '' && !reasons && !calls && !refuses,
     finishReason: textOf(choice.finish_reason),
@@ -86,9 +86,15 @@ function idsOf(value: unknown): readonly number[] | undefined {
   return Array.isArray(value) && value.every((id) => Number.isInteger(id) && id >= 0) ? (value as number[]) : undefined;
 }
 
-/** llama-server tells ids with the probabilities of tokens; servers that tell no ids there have none. */
-function idsBeside(content: unknown): readonly number[] | undefined {
-  return Array.isArray(content) && content.length > 0 ? idsOf(content.map((token) => asFields(token)?.id)) : undefined;
+/**
+ * llama-server tells ids with the probabilities of tokens; servers that tell no ids there have none. It says nothing of a token
+ * that is half a character: the next one brings the text of both. Ids of which the text is not made are not all there are.
+ */
+function idsBeside(content: unknown, text: string): readonly number[] | undefined {
+  if (!Array.isArray(content) || content.length === 0) return undefined;
+  const tokens = content.map((token) => asFields(token) ?? {});
+  const said = Buffer.concat(tokens.map(({ bytes }) => Buffer.from(Array.isArray(bytes) ? bytes : [])));
+  return said.toString() === text ? idsOf(tokens.map(({ id }) => id)) : undefined;
 }
 
 function textOf(value: unknown): string {
