@@ -20,7 +20,8 @@ export interface LlamaServers {
 export async function startLlamaServers(server: LlamaServer, count: number): Promise<LlamaServers> {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-llama-server-'));
   const slotDir = mkdtempSync(join(folder, 'slots-'));
-  const model = await modelFile('exact', cacheFolder());
+  // Slow enough that a stream is still running when it has moved, and the same tokens whatever else is in a batch.
+  const model = await modelFile('exact-medium', cacheFolder());
   const children: ChildProcess[] = [];
   const killAll = () => {
     for (const child of children) child.kill('SIGKILL');
