@@ -6,6 +6,8 @@ export interface TokenStream {
   readonly requestId: string;
   /** When each piece came, by performance.now(), ms. */
   readonly cameMs: readonly number[];
+  /** Tokens so far with each piece: a fast engine's come several in one. */
+  readonly tokensBy: readonly number[];
   /** Resolves when `more` further tokens have come. @throws Error when they do not come within the limit, or the stream ends */
   more(more: number, limitMs?: number): Promise<void>;
   close(): void;
@@ -30,6 +32,7 @@ export async function openTokenStream(client: Dispatcher, options: TokenStreamOp
   const { ids = { from: 1_000, count: 20_000 }, fields } = options;
   const prompt = Array.from({ length: options.promptTokens }, (_, index) => ids.from + ((index * 31 + options.seed * 7_919) % ids.count));
   const cameMs: number[] = [];
+  const tokensBy: number[] = [];
   let requestId = '';
   let ended = '';
   let control: Dispatcher.DispatchController | undefined;
@@ -49,8 +52,10 @@ export async function openTokenStream(client: Dispatcher, options: TokenStreamOp
         if (status !== 200) ended = `status ${status}`;
       },
       onResponseData(_, chunk) {
-        if (ended === '') cameMs.push(performance.now());
-        else ended += chunk.toString();
+        if (ended === '') {
+          cameMs.push(performance.now());
+          tokensBy.push((tokensBy.at(-1) ?? 0) + chunk.toString().split('data: ').length - 1);
+        } else ended += chunk.toString();
       },
       onResponseEnd() {
         ended ||= 'it ended';
@@ -68,7 +73,7 @@ export async function openTokenStream(client: Dispatcher, options: TokenStreamOp
     });
   };
   await more(1, options.firstWithinMs);
-  return { requestId, cameMs, more, close: () => control?.abort(new Error('closed')) };
+  return { requestId, cameMs, tokensBy, more, close: () => control?.abort(new Error('closed')) };
 }
 
 export interface Gap {
