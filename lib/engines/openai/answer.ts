@@ -59,6 +59,7 @@ export class Answer {
   #finishReason = '';
   #choicesLeft: number;
   #usage: Usage | undefined;
+  #usageShown = false;
 
   constructor(options: AnswerOptions) {
     this.#options = options;
@@ -143,7 +144,7 @@ export class Answer {
     const { asChat, tellsUsage, startTokens, edits } = this.#options;
     if (said.usage && !tellsUsage) return;
     if (asChat) {
-      if (said.usage) this.#untold.data.push(chatUsageChunk(this.#carry!, this.#usage!));
+      if (said.usage) this.#showUsage();
       return;
     }
     const isRest = said.usage !== undefined && startTokens > 0;
@@ -162,16 +163,17 @@ export class Answer {
     untold.text += choice.text;
     // A second role in the middle of an answer would begin another one.
     const isSecondRole = this.#options.startTokens > 0 && choice.silent && choice.finishReason === '' && !hasIds;
-    if (!isSecondRole) untold.data.push(this.#shown(event, choice));
+    if (!isSecondRole) untold.data.push(this.#shown(event, choice, said.usage !== undefined));
     if (choice.finishReason !== '') {
       this.#finishReason = choice.finishReason;
       this.#choicesLeft--;
     } else if (!choice.silent || untold.ids.length >= maxUntold) this.#tell(said, choice);
   }
 
-  #shown(event: SseEvent, choice: ChoiceSaid): Uint8Array {
-    const { asChat, tellsIds, edits } = this.#options;
-    return asChat ? chatChunk(this.#carry!, choice, tellsIds) : editedEvent(event, edits);
+  #shown(event: SseEvent, choice: ChoiceSaid, withUsage: boolean): Uint8Array {
+    const { asChat, tellsIds, edits, startTokens } = this.#options;
+    if (asChat) return chatChunk(this.#carry!, choice, tellsIds);
+    return editedEvent(event, withUsage && startTokens > 0 && !('usage' in edits) ? { ...edits, ...usageEdits(this.#usage!) } : edits);
   }
 
   #tell(said: Said, choice: ChoiceSaid): void {
@@ -179,7 +181,14 @@ export class Answer {
     this.#sayUntold(carry ? { carry } : {});
   }
 
+  #showUsage(): void {
+    this.#usageShown = true;
+    this.#untold.data.push(chatUsageChunk(this.#carry!, this.#usage!));
+  }
+
   #finish(finalBody?: Uint8Array): void {
+    // llama-server tells the usage of a completion with its last choice, and a chat has a chunk of its own for it.
+    if (this.#options.asChat && this.#options.tellsUsage && this.#usage && !this.#usageShown) this.#showUsage();
     const { ids, pieces } = this.#untold;
     const counted = { promptTokens: this.promptTokens, outputTokens: this.outputTokens + ids.length + pieces, cachedTokens: this.cachedTokens };
     this.#sayUntold({ finishReason: this.#finishReason, usage: this.#usage ?? counted, ...(finalBody ? { finalBody } : {}) });
