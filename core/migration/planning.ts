@@ -130,7 +130,8 @@ export function toPlan(
     reserveBlocks: move.reserveBlocks,
     connections: how.connections,
     maxStages: copiesAhead(move.mode) ? how.maxStages : 1,
-    lastStageBlocks: how.lastStageBlocks,
+    // A target that follows has to be close: the source says when it is.
+    lastStageBlocks: move.mode === 'follow' ? 0 : how.lastStageBlocks,
     pauseLeaseMs: how.pauseLeaseMs,
     reservationTtlMs: how.reservationTtlMs,
     plannedAtMs: by.nowMs,

@@ -93,6 +93,9 @@ async function answer({ model, template, sampler, loop }: Engine, question: Ques
     }
     case 'pause':
       return (await loop.pause(question.id)) ? { type: 'done' } : unknownSequence;
+    case 'caught_up':
+      await loop.caughtUp(question.id, question.within);
+      return { type: 'done' };
     case 'load':
       await loop.load(question.slot, question.path);
       return { type: 'done' };

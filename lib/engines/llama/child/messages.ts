@@ -54,6 +54,8 @@ export type Question =
   /** At a token boundary: the sequence is written to a file; with `pause` it computes nothing any more until `resume`. */
   | { readonly type: 'save'; readonly id: number; readonly path: string; readonly pause: boolean }
   | { readonly type: 'pause'; readonly id: number }
+  /** Answered when a sequence that follows has at most so many tokens to compute, or is no more. */
+  | { readonly type: 'caught_up'; readonly id: number; readonly within: number }
   /** Fills a slot that no sequence uses. */
   | { readonly type: 'load'; readonly slot: number; readonly path: string }
   | { readonly type: 'probe' };

@@ -52,6 +52,7 @@ export class StepLoop {
   readonly #controls: (() => Promise<void>)[] = [];
   #begun: { id: number; kept: number }[] = [];
   #broken: { id: number; message: string }[] = [];
+  #catchingUp: { readonly id: number; readonly within: number; readonly resolve: () => void }[] = [];
   #wake = () => {};
 
   constructor(options: StepLoopOptions) {
@@ -63,6 +64,7 @@ export class StepLoop {
   async run(): Promise<never> {
     for (;;) {
       for (const control of this.#controls.splice(0)) await control();
+      this.#tellCaughtUp();
       const items = planStep(this.#pending(), this.#options.prefillChunk);
       if (items.length > 0) await this.#step(items);
       else if (this.#broken.length > 0) this.#report(0, [], []);
@@ -115,6 +117,11 @@ export class StepLoop {
     });
   }
 
+  /** Resolves when a sequence has at most `within` tokens to compute, or is no more. */
+  caughtUp(id: number, within: number): Promise<void> {
+    return new Promise((resolve) => this.#control(async () => void this.#catchingUp.push({ id, within, resolve })));
+  }
+
   /** Writes what is computed of a sequence, and perhaps pauses it. Undefined: there is no such one. */
   save(id: number, path: string, pause: boolean): Promise<{ tokens: number; bytes: number } | undefined> {
     return this.#ask(async () => {
@@ -152,6 +159,16 @@ export class StepLoop {
       await sequence.controlledEvaluate([this.#options.anyToken]);
       await sequence.eraseContextTokenRanges([{ start: at, end: at + 1 }]);
     });
+  }
+
+  #tellCaughtUp(): void {
+    if (this.#catchingUp.length === 0) return;
+    const isThere = ({ id, within }: { id: number; within: number }) => {
+      const running = this.#running.get(id);
+      return !running || running.history.length - this.#slots[running.slot]!.nextTokenIndex <= within;
+    };
+    for (const { resolve } of this.#catchingUp.filter(isThere)) resolve();
+    this.#catchingUp = this.#catchingUp.filter((each) => !isThere(each));
   }
 
   #pending() {
