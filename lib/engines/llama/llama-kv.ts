@@ -3,8 +3,8 @@
 // state-file/) before native code sees it.
 import { refusal, SwitchyardError, toRefusal } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState } from '../../../proto/gen/messages.ts';
-import { sleep } from '../../ports/clock.ts';
 import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, StageTarget } from '../../ports/engines.ts';
+import { caughtUp } from './catch-up.ts';
 import type { EngineFacts as ChildFacts } from './child/messages.ts';
 import { decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
 import { encodeState, type Generation, generationOf, keyOf, type SequenceCopy } from './generation.ts';
@@ -17,9 +17,6 @@ import { readStateFile } from './state-file/state-file.ts';
 
 /** A state goes out in blocks of about this size, so that several connections can carry it. */
 const blockBytesAim = 256 * 1024;
-/** A target this close to its source is handed over to; one that does not come so close gets this long, ms. */
-const closeTokens = 2;
-const catchUpWithinMs = 2_000;
 const noBytes = new Uint8Array(0);
 
 export class LlamaKv implements KvAdapter {
@@ -293,7 +290,8 @@ export class LlamaKv implements KvAdapter {
     if (reservation.loadedTokens === 0) return refusal('transfer_failed', 'the stage brings no state, and none is here');
     this.#follow(reservation, 0, state.outputTokenIds);
     if (last) reservation.state = state;
-    else if (versions.length === 0) await this.#catchUp(reservation);
+    else if (versions.length === 0 && this.#engine.running && reservation.following !== undefined)
+      await caughtUp(this.#engine.running.child, this.#engine.options.clock, reservation.following);
     this.#engine.changed();
     return { missing: [] };
   }
@@ -328,17 +326,6 @@ export class LlamaKv implements KvAdapter {
     reservation.following = this.#engine.newId();
     running.child.tell({ type: 'follow', id: reservation.following, slot: reservation.slot, tokens: history.slice(0, -1) });
     return undefined;
-  }
-
-  /** Waits until next to nothing is left to compute, or it takes too long: then the last stage leaves more to the target. */
-  async #catchUp({ following }: Reservation): Promise<void> {
-    const { running, options } = this.#engine;
-    if (following === undefined || !running) return;
-    const over = new AbortController();
-    const late = sleep(options.clock, catchUpWithinMs, over.signal);
-    const caughtUp = running.child.ask({ type: 'caught_up', id: following, within: closeTokens });
-    await Promise.race([caughtUp, late]).catch(() => {});
-    over.abort();
   }
 
   /** Computes what is new. The last token known is left: computing it gives the next one, which is the source's to say. */
