@@ -44,7 +44,8 @@ describe.each(nets)('net: %s', (_name, kind, make) => {
     const frames: Uint8Array[] = [];
     const done = Promise.withResolvers<Uint8Array[]>();
     connection.onFrame((frame) => {
-      frames.push(frame);
+      // A frame is good for as long as its handler runs.
+      frames.push(frame.slice());
       if (frames.length === count) done.resolve(frames);
     });
     return done.promise;
