@@ -176,7 +176,7 @@ export async function receiveKv(options: KvReceiverOptions): Promise<Listener> {
         connection.send(KvFrame.encode({ result: { refusal: refusal('corrupt_kv', 'the commit arrived damaged'), missing: [] } }));
       } else if (frame.commit) {
         // It may have to wait, and the frame's bytes are not ours for so long.
-        const commit = { ...frame.commit, state: frame.commit.state.slice() };
+        const commit = { ...frame.commit, state: new Uint8Array(frame.commit.state) };
         session.pending?.cancel();
         const waiting = session;
         session.pending = { commit, connection, cancel: clock.after(commitGraceMs, () => answer(waiting)) };

@@ -18,7 +18,8 @@ export class ConnectionEnds {
       this.#onFrame(frame);
       return true;
     }
-    this.#held.push(frame.slice());
+    // A copy: a slice of a Buffer would be the same memory.
+    this.#held.push(new Uint8Array(frame));
     return this.#held.length < maxHeldFrames;
   }
 

@@ -45,7 +45,7 @@ describe.each(nets)('net: %s', (_name, kind, make) => {
     const done = Promise.withResolvers<Uint8Array[]>();
     connection.onFrame((frame) => {
       // A frame is good for as long as its handler runs.
-      frames.push(frame.slice());
+      frames.push(new Uint8Array(frame));
       if (frames.length === count) done.resolve(frames);
     });
     return done.promise;
