@@ -63,6 +63,13 @@ describe('instance actor', () => {
     expect(effects.at(-1)).toEqual({ type: 'ended', requestId: 'a', epoch: 1, why: 'finished' });
   });
 
+  test('the first token of a stream is worth a report, further ones are not', () => {
+    const spoken = (index: number): InstanceMessage => ({ type: 'events', events: [{ ...said('a', 1), index }] });
+    const begun = { type: 'open', link: 1, open: { requestId: 'a', epoch: 1, stream: 1, instanceId: 'i', nextIndex: 7 } as OpenStream } as const;
+    expect(play(begun, spoken(7)).effects.map(({ type }) => type)).toEqual(['send', 'report']);
+    expect(play(begun, spoken(7), spoken(8)).effects.map(({ type }) => type)).toEqual(['send']);
+  });
+
   test('a cancel needs the right epoch and the right link', () => {
     expect(play(open('r', 2, 5), cancel('r', 1)).effects).toEqual([]);
     expect(play(open('r', 2, 5), cancel('r', 2, 9)).effects).toEqual([]);

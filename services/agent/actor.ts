@@ -173,6 +173,7 @@ function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: numb
   const endings: InstanceEffect[] = [];
   let streams: Map<string, OpenedStream> | undefined;
   let { engine } = state;
+  let begun = false;
   for (const { requestId, ...said } of events) {
     const stream = state.streams.get(requestId);
     if (stream?.epoch !== said.epoch) continue;
@@ -181,7 +182,10 @@ function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: numb
     if (line) line.push(event);
     else byLink.set(stream.link, [event]);
     if (said.error) engine = requestFailed(engine, said.error, nowMs);
-    else if (said.index === stream.firstIndex && said.tokenIds.length > 0) engine = requestWentWell(engine);
+    else if (said.index === stream.firstIndex && said.tokenIds.length > 0) {
+      engine = requestWentWell(engine);
+      begun = true;
+    }
     if (said.finishReason === '' && !said.error) continue;
     streams ??= new Map(state.streams);
     streams.delete(requestId);
@@ -189,6 +193,8 @@ function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: numb
   }
   const sends: InstanceEffect[] = [];
   for (const [link, line] of byLink) sends.push({ type: 'send', link, events: line });
+  // From now on it decodes, and can be moved with its KV: who plans should not have to wait for the next report.
+  if (begun) sends.push({ type: 'report' });
   const [next, judgement] = judged(streams ? { ...state, streams } : state, engine);
   return [next, endings.length + judgement.length > 0 ? [...sends, ...endings, ...judgement] : sends];
 }
