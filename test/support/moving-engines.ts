@@ -42,13 +42,13 @@ async function llamaCpp(): Promise<MovingEngines> {
   const asked = (index: number) => ({
     model,
     prompt: `Request ${index}: ${'the river opened early and the piece was late '.repeat(3)}`,
-    outputTokens: 700,
+    outputTokens: 1_000,
     sloClass: 'default',
     fields: { temperature: 0.8, seed: index + 1, ignore_eos: true },
   });
   return {
     name: 'llama.cpp',
-    pool: { models: [model], price, engine: 'llama', llama: { model: 'random:exact', contextTokens: 1024, maxRunning: 24, maxWaiting: 64 } },
+    pool: { models: [model], price, engine: 'llama', llama: { model: 'random:exact', contextTokens: 2048, maxRunning: 24, maxWaiting: 64 } },
     agentSettings: { llamaPackage, models: { 'random:exact': file } },
     // Their states are small: they are followed all the same.
     coordinatorSettings: { followFromBytes: 0 },
