@@ -2,6 +2,7 @@
 import { showable } from '../../../core/engine/stop-strings.ts';
 import { type Refusal, SequenceState, type SequenceStatus, type Usage } from '../../../proto/gen/messages.ts';
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
+import { keyOf } from '../find-sequence.ts';
 import { type AnswerText, answerText } from '../openai-text.ts';
 import type { Vocabulary } from './child/messages.ts';
 import type { LlamaRequest } from './request.ts';
@@ -54,10 +55,6 @@ export interface Generation {
   copy: SequenceCopy | undefined;
   /** Hears of every token, for a target that follows. */
   tail: ((firstIndex: number, tokenIds: readonly number[]) => void) | undefined;
-}
-
-export function keyOf(requestId: string, epoch: number): string {
-  return `${requestId}@${epoch}`;
 }
 
 export function factsOf(model: string, request: GenerateRequest): SequenceFacts {

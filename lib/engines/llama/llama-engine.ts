@@ -5,22 +5,11 @@ import type { Refusal } from '../../../proto/gen/messages.ts';
 import type { LlamaEngineConfig } from '../../config/fleet.ts';
 import { type Clock, sleep } from '../../ports/clock.ts';
 import type { Capability, EngineAdapter, EngineEvent, EngineHooks, EngineStatus, GenerateRequest, LifecycleEvent } from '../../ports/engines.ts';
+import { keyOf } from '../find-sequence.ts';
 import type { StepReport } from './child/messages.ts';
 import type { Loaded } from './engine-child.ts';
 import { EngineHost, type RunningEngine } from './engine-host.ts';
-import {
-  blockTokens,
-  errorEvent,
-  factsOf,
-  type Generation,
-  generationOf,
-  historyOf,
-  keyOf,
-  speak,
-  speakAgain,
-  speakEnd,
-  statusOf,
-} from './generation.ts';
+import { blockTokens, errorEvent, factsOf, type Generation, generationOf, historyOf, speak, speakAgain, speakEnd, statusOf } from './generation.ts';
 import { LlamaKv } from './llama-kv.ts';
 import { type LlamaRequest, outputLimit, readRequest } from './request.ts';
 import { Slots } from './slots.ts';

@@ -4,10 +4,11 @@
 import { refusal, SwitchyardError, toRefusal } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, StageTarget } from '../../ports/engines.ts';
+import { findSequence, keyOf } from '../find-sequence.ts';
 import { caughtUp } from './catch-up.ts';
 import type { EngineFacts as ChildFacts } from './child/messages.ts';
 import { decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
-import { encodeState, type Generation, generationOf, keyOf, type SequenceCopy } from './generation.ts';
+import { encodeState, type Generation, generationOf, type SequenceCopy } from './generation.ts';
 import { IncomingState } from './incoming-state.ts';
 import { judgeState } from './judge-state.ts';
 import type { LlamaEngine } from './llama-engine.ts';
@@ -59,7 +60,7 @@ export class LlamaKv implements KvAdapter {
 
   async beginStage(options: Parameters<KvAdapter['beginStage']>[0]): Promise<StageSource | Refusal> {
     const { requestId, epoch, reservationId, last, pauseLeaseMs } = options;
-    const found = this.#find(requestId, epoch);
+    const found = findSequence(this.#engine, requestId, epoch);
     if ('code' in found) return found;
     if (!this.#facts) return refusal('not_movable', 'the state of this model cannot be moved: move by recompute');
     if (found.phase !== 'running') return refusal('not_movable', `${requestId} waits for its turn: nothing of it is computed yet`);
@@ -349,18 +350,6 @@ export class LlamaKv implements KvAdapter {
   #letGo(reservation: Reservation): void {
     this.#stopFollowing(reservation);
     this.#engine.slots.release(reservation.slot, []);
-  }
-
-  #find(requestId: string, epoch: number): Generation | Refusal {
-    const key = keyOf(requestId, epoch);
-    const generation = this.#engine.generations.get(key);
-    if (generation) return generation;
-    const why = this.#engine.whyEnded(key);
-    if (why) return refusal(why, `${requestId} has ended here`);
-    for (const other of this.#engine.generations.values()) {
-      if (other.facts.requestId === requestId) return refusal('stale_epoch', `${requestId} is at epoch ${other.epoch} here, not ${epoch}`);
-    }
-    return refusal('unknown_request', `${requestId} is not on this instance`);
   }
 
   /** Why what was sent, or is being sent, is worthless. */

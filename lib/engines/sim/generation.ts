@@ -7,6 +7,7 @@ import { textOf, tokenTexts } from '../../../core/engine/vocabulary.ts';
 import { refusal } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState, type Usage } from '../../../proto/gen/messages.ts';
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
+import { keyOf } from '../find-sequence.ts';
 import { type AnswerText, answerText } from '../openai-text.ts';
 
 const noBytes = new Uint8Array(0);
@@ -35,10 +36,6 @@ export interface Generation {
   readonly atBoundary: (() => void)[];
   /** What was confirmed to which reservation; a preemption makes it worthless. */
   copy: { readonly reservationId: string; readonly preemptions: number; readonly sent: Map<number, number> } | undefined;
-}
-
-export function keyOf(requestId: string, epoch: number): string {
-  return `${requestId}@${epoch}`;
 }
 
 export function readBody(endpoint: string, body: Uint8Array): ParsedPrompt | Refusal {

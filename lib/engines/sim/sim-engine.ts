@@ -12,7 +12,8 @@ import type { Refusal, SequenceStatus, StepModel } from '../../../proto/gen/mess
 import type { SimEngineConfig } from '../../config/fleet.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Capability, EngineAdapter, EngineEvent, EngineHooks, EngineStatus, GenerateRequest, LifecycleEvent } from '../../ports/engines.ts';
-import { type Generation, generationOf, keyOf, readBody, speak, speakAgain, specOf } from './generation.ts';
+import { keyOf } from '../find-sequence.ts';
+import { type Generation, generationOf, readBody, speak, speakAgain, specOf } from './generation.ts';
 import { SimKv } from './sim-kv.ts';
 
 export interface SimEngineOptions {

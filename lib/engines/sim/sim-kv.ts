@@ -6,7 +6,8 @@ import { showable } from '../../../core/engine/stop-strings.ts';
 import { refusal, SwitchyardError } from '../../../core/errors/switchyard-error.ts';
 import { type Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, StageTarget } from '../../ports/engines.ts';
-import { encodeState, type Generation, generationOf, keyOf, readBody } from './generation.ts';
+import { findSequence, keyOf } from '../find-sequence.ts';
+import { encodeState, type Generation, generationOf, readBody } from './generation.ts';
 import type { SimEngine } from './sim-engine.ts';
 
 /** Ids of expired reservations remembered, to name the reason to whoever comes late. */
@@ -24,14 +25,14 @@ export class SimKv implements KvAdapter {
 
   async beginStage(options: Parameters<KvAdapter['beginStage']>[0]): Promise<StageSource | Refusal> {
     const { requestId, epoch, reservationId, last, pauseLeaseMs } = options;
-    const found = this.#find(requestId, epoch);
+    const found = findSequence(this.#engine, requestId, epoch);
     if ('code' in found) return found;
     found.copy =
       found.copy?.reservationId === reservationId ? found.copy : { reservationId, preemptions: found.sequence.preemptions, sent: new Map() };
     if (last) {
       await this.#pause(found, pauseLeaseMs);
       // The step that was running may have ended the sequence.
-      const still = this.#find(requestId, epoch);
+      const still = findSequence(this.#engine, requestId, epoch);
       if ('code' in still) return still;
     }
     return this.#lost(found, reservationId) ?? this.#stage(found, reservationId, last);
@@ -164,18 +165,6 @@ export class SimKv implements KvAdapter {
     }
     this.#engine.changed();
     return { missing };
-  }
-
-  #find(requestId: string, epoch: number): Generation | Refusal {
-    const key = keyOf(requestId, epoch);
-    const generation = this.#engine.generations.get(key);
-    if (generation) return generation;
-    const why = this.#engine.whyEnded(key);
-    if (why) return refusal(why, `${requestId} has ended here`);
-    for (const other of this.#engine.generations.values()) {
-      if (other.facts.requestId === requestId) return refusal('stale_epoch', `${requestId} is at epoch ${other.epoch} here, not ${epoch}`);
-    }
-    return refusal('unknown_request', `${requestId} is not on this instance`);
   }
 
   /** Why what was sent, or is being sent, is worthless. */
