@@ -41,8 +41,8 @@ describe('every message that travels alone', () => {
     expect(messages.get(name)?.get('meta')).toMatch(/^(switchyard\.common\.v1\.)?Meta$/);
   });
 
-  test.each(all)('%s carries id, deadline, time and sender through its codecs', (_name, contract) => {
-    const meta = { id: 'm-1', deadlineMs: 1_700_000_000_123.5, sentAtMs: 1_700_000_000_000.25, sender: 'router-1' };
+  test.each(all)('%s carries id, deadline, time, sender and trace through its codecs', (_name, contract) => {
+    const meta = { id: 'm-1', deadlineMs: 1_700_000_000_123.5, sentAtMs: 1_700_000_000_000.25, sender: 'router-1', traceparent: '00-x' };
     for (const codec of isRpc(contract) ? [contract.question, contract.answer] : [contract.message]) {
       const read = codec.decode(codec.encode({ meta } as never)) as { meta?: unknown };
       expect(read.meta).toEqual(meta);

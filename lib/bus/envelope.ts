@@ -1,6 +1,7 @@
-// What travels beside a message's own fields: failures of handlers and the trace, in headers.
+// What travels with a message besides its own fields: the trace, and failures of handlers, which have no message, in headers.
 import { isCode } from '../../core/errors/codes.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import type { Meta } from '../../proto/gen/messages.ts';
 import type { TraceContext } from '../ports/telemetry.ts';
 import { unescaped } from './subject.ts';
 import type { Headers } from './wire.ts';
@@ -9,17 +10,12 @@ const codeHeader = 'Switchyard-Error-Code';
 const messageHeader = 'Switchyard-Error-Message';
 const retryAfterHeader = 'Switchyard-Retry-After-Ms';
 const senderHeader = 'Switchyard-Sender';
-const traceHeader = 'traceparent';
 /** Longer messages are cut. */
 const maxErrorCharacters = 1000;
 
-export function traceHeaders(context: TraceContext | undefined): Headers | undefined {
-  return context && { [traceHeader]: context.traceparent };
-}
-
-export function traceOf(headers: Headers | undefined): TraceContext | undefined {
-  const traceparent = headers?.[traceHeader];
-  return traceparent === undefined ? undefined : { traceparent };
+/** Where the handler's spans hang: in the message itself, because headers cost the carrier and both sides more than the message. */
+export function traceOf({ traceparent }: Meta): TraceContext | undefined {
+  return traceparent === '' ? undefined : { traceparent };
 }
 
 /** Anything thrown at `sender`, as headers. Percent-encoded: header values may hold neither line breaks nor other than ASCII. */

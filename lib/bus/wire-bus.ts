@@ -6,7 +6,7 @@ import { recordedTopics } from '../contracts.ts';
 import type { Body, Bus, MessageContext, Rpc, Subscription, Topic } from '../ports/bus.ts';
 import { type Clock, sleep } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
-import { failureHeaders, failureOf, failureSender, traceHeaders, traceOf } from './envelope.ts';
+import { failureHeaders, failureOf, failureSender, traceOf } from './envelope.ts';
 import { type HandlerGroup, handlerGroup } from './handlers.ts';
 import { maxDrainMs, quietMs, recordTimeoutMs } from './limits.ts';
 import { createQuestions } from './questions.ts';
@@ -38,7 +38,7 @@ export function createWireBus(options: WireBusOptions): Bus {
     id: string,
     deadlineMs: number,
   ): Uint8Array {
-    const meta: Meta = { id, deadlineMs, sentAtMs: clock.now(), sender: identity };
+    const meta: Meta = { id, deadlineMs, sentAtMs: clock.now(), sender: identity, traceparent: telemetry.active()?.traceparent ?? '' };
     return topic.message.encode({ ...body, meta } as unknown as T);
   }
 
@@ -63,7 +63,7 @@ export function createWireBus(options: WireBusOptions): Bus {
   function open<T extends Enveloped>(pattern: string, codec: { decode(bytes: Uint8Array): T }, entry: LogEntry): [T, MessageContext] | undefined {
     const message = decoded(codec, entry);
     if (message === undefined) return undefined;
-    const meta = message.meta ?? { id: '', deadlineMs: 0, sentAtMs: 0, sender: '' };
+    const meta = message.meta ?? { id: '', deadlineMs: 0, sentAtMs: 0, sender: '', traceparent: '' };
     if (meta.deadlineMs > 0 && clock.now() > meta.deadlineMs) {
       dropped.add(1, { cause: 'expired' });
       return undefined;
@@ -99,25 +99,21 @@ export function createWireBus(options: WireBusOptions): Bus {
     publish(topic, keys, body, given = {}) {
       const subject = subjectOf(topic.pattern, keys);
       const data = seal(topic, body, given.id ?? newId(), given.deadlineMs ?? 0);
-      countUnsent(wire.send({ subject, data, headers: traceHeaders(telemetry.active()) }), topic.pattern);
+      countUnsent(wire.send({ subject, data }), topic.pattern);
     },
 
     subscribe(topic, keys, handler, given = {}) {
       const running = handlerGroup(topic.pattern, telemetry);
       const listening = wire.listen(subjectOf(topic.pattern, keys), given.group, (received) => {
         const opened = open(topic.pattern, topic.message, received);
-        if (opened) running.start(traceOf(received.headers), () => handler(...opened));
+        if (opened) running.start(traceOf(opened[1].meta), () => handler(...opened));
       });
       return subscription(listening, running);
     },
 
     async request(rpc, keys, question, given) {
       const data = seal({ message: rpc.question }, question, given.id ?? newId(), clock.now() + given.timeoutMs);
-      const answer = await questions.ask(
-        rpc.pattern,
-        { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) },
-        given.timeoutMs,
-      );
+      const answer = await questions.ask(rpc.pattern, { subject: subjectOf(rpc.pattern, keys), data }, given.timeoutMs);
       const opened = decoded(rpc.answer, answer);
       if (opened === undefined) throw new SwitchyardError('internal', `the answer of ${rpc.pattern} cannot be decoded`);
       return opened;
@@ -132,7 +128,7 @@ export function createWireBus(options: WireBusOptions): Bus {
       const running = handlerGroup(rpc.pattern, telemetry);
       const listening = wire.listen(subjectOf(rpc.pattern, keys), given.group, (received) => {
         const opened = open(rpc.pattern, rpc.question, received);
-        if (opened) running.start(traceOf(received.headers), () => answer(opened, received));
+        if (opened) running.start(traceOf(opened[1].meta), () => answer(opened, received));
       });
       async function answer([question, context]: [Question, MessageContext], { reply }: WireMessage): Promise<void> {
         const send = (data: Uint8Array, headers?: Headers) => {
@@ -150,7 +146,7 @@ export function createWireBus(options: WireBusOptions): Bus {
 
     async gather(rpc, keys, question, given) {
       const data = seal({ message: rpc.question }, question, newId(), clock.now() + given.timeoutMs);
-      const message = { subject: subjectOf(rpc.pattern, keys), data, headers: traceHeaders(telemetry.active()) };
+      const message = { subject: subjectOf(rpc.pattern, keys), data };
       const window = { timeoutMs: given.timeoutMs, expected: given.expected, quietMs: given.quietMs ?? quietMs };
       return questions.askAll(message, window, ({ subject, headers, data }) => {
         if (failureOf(headers)) return { sender: failureSender(headers), answer: undefined };
@@ -163,7 +159,7 @@ export function createWireBus(options: WireBusOptions): Bus {
       const spec = streamOf(topic);
       const subject = subjectOf(topic.pattern, keys);
       if (state === 'closed') throw new SwitchyardError('bus_unavailable', `bus is closed, message for ${subject} was not recorded`);
-      const entry = { subject, data: seal(topic, body, given.id, 0), headers: traceHeaders(telemetry.active()) };
+      const entry = { subject, data: seal(topic, body, given.id, 0), headers: undefined };
       await wire.log.append(spec, entry, { id: given.id, timeoutMs: given.timeoutMs ?? recordTimeoutMs });
     },
 
@@ -175,7 +171,7 @@ export function createWireBus(options: WireBusOptions): Bus {
           const opened = open(topic.pattern, topic.message, entry);
           if (!opened) return 'never';
           return running
-            .run(traceOf(entry.headers), () => handler(...opened))
+            .run(traceOf(opened[1].meta), () => handler(...opened))
             .then(
               () => 'done',
               () => 'again',

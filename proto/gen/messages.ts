@@ -539,6 +539,7 @@ export interface Meta {
   deadlineMs: number;
   sentAtMs: number;
   sender: string;
+  traceparent: string;
 }
 export const Meta: Codec<Meta> = codec('Meta', wire.write_switchyard_common_v1_Meta, wire.read_switchyard_common_v1_Meta);
 

@@ -1977,11 +1977,12 @@ export function write_switchyard_common_v1_Meta(writer, message) {
   if (message.deadlineMs != null && message.deadlineMs !== 0) writer.uint32(17).double(message.deadlineMs);
   if (message.sentAtMs != null && message.sentAtMs !== 0) writer.uint32(25).double(message.sentAtMs);
   if (message.sender != null && message.sender !== '') writer.uint32(34).string(message.sender);
+  if (message.traceparent != null && message.traceparent !== '') writer.uint32(42).string(message.traceparent);
   return writer;
 }
 
 export function read_switchyard_common_v1_Meta(reader, target) {
-  const message = target ?? { id: '', deadlineMs: 0, sentAtMs: 0, sender: '' };
+  const message = target ?? { id: '', deadlineMs: 0, sentAtMs: 0, sender: '', traceparent: '' };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -1996,6 +1997,9 @@ export function read_switchyard_common_v1_Meta(reader, target) {
         break;
       case 34:
         message.sender = reader.stringVerify();
+        break;
+      case 42:
+        message.traceparent = reader.stringVerify();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
