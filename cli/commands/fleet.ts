@@ -82,6 +82,7 @@ function showInstances(rows: readonly InstanceRow[]): void {
       { title: 'INSTANCE', value: (row) => row.id },
       { title: 'POOL', value: (row) => row.pool },
       { title: 'MODEL', value: (row) => row.model },
+      ...(rows.some(({ role }) => role !== 'mixed') ? [{ title: 'ROLE', value: (row: InstanceRow) => row.role }] : []),
       {
         title: 'HEALTH',
         value: healthOf,

@@ -35,7 +35,7 @@ function showDecision(record: DecisionRecord): void {
   say(
     `\n${new Date(record.atMs).toISOString()} by ${record.routerId}, profile ${record.profile}, view ${record.viewEpoch}.${record.viewVersion} (${duration(record.viewAgeMs)} old)`,
   );
-  say(record.instanceId ? `  -> ${colors.bold(record.instanceId)} (${record.reason})` : `  -> refused (${record.reason})`);
+  say(record.instanceId ? `  -> ${colors.bold(record.instanceId)} (${record.reason})${goesOn(record)}` : `  -> refused (${record.reason})`);
   printTable(
     [...record.candidates].sort((a, b) => b.total - a.total),
     [
@@ -46,6 +46,22 @@ function showDecision(record: DecisionRecord): void {
     '  no candidates',
   );
   if (record.candidatesLeftOut > 0) say(`  and ${record.candidatesLeftOut} more that were not better${droppedOf(record)}`);
+}
+
+/** What the roles of a pool's instances made of it. */
+function goesOn({ rolesReason, handOffInstanceId }: DecisionRecord): string {
+  switch (rolesReason) {
+    case 'pair':
+      return ` computes the prompt, ${colors.bold(handOffInstanceId)} goes on after the first token`;
+    case 'short':
+      return ': too little is to be computed to have a prefill instance do it';
+    case 'no_prefill':
+      return ': computes the prompt itself, for no prefill instance can take it and hand it over';
+    case 'no_decode':
+      return ': keeps it, for no decode instance can take it';
+    default:
+      return '';
+  }
 }
 
 /** What the filters dropped in all, where the record does not show everybody. */

@@ -18,15 +18,20 @@ describe('capacity of a pool', () => {
   test.each<[string, InstanceView[], number]>([
     ['is batch and allowed waiting of every usable instance', [anInstance('a'), anInstance('b', { maxWaiting: 2 })], 36 + 34],
     [
-      'leaves out dead, cordoned, refusing, decode-only and other pools',
+      'leaves out dead, cordoned, refusing and other pools',
       [
         anInstance('a', {}, { health: 'dead' }),
         anInstance('b', {}, { cordoned: true }),
         anInstance('c', { accepting: false }),
-        anInstance('d', { role: 'decode' }),
         anInstance('e', { pool: 'large' }),
       ],
       0,
+    ],
+    ['leaves out prefill instances: they pass requests on', [anInstance('a', { role: 'prefill' }), anInstance('b', { role: 'decode' })], 36],
+    [
+      'counts prefill instances where nobody else takes requests',
+      [anInstance('a', { role: 'prefill' }), anInstance('b', { role: 'decode', accepting: false })],
+      36,
     ],
     ['counts suspect instances only without healthy ones', [anInstance('a', {}, { health: 'suspect' })], 36],
     ['does not count them beside a healthy one', [anInstance('a', {}, { health: 'suspect' }), anInstance('b', { maxRunning: 8 })], 12],
@@ -43,7 +48,7 @@ describe('capacity of a pool', () => {
 
   test('counts what is booked and forgets what has ended', () => {
     const fleet = loadOf([anInstance('a', { running: 1, sequences: [aSequence('r1')] })]);
-    fleet.account.book({ requestId: 'r2', epoch: 1, instanceId: 'a', blocks: 7, computeTokens: 0, atMs: 0 });
+    fleet.account.book({ requestId: 'r2', epoch: 1, instanceId: 'a', handOffInstanceId: '', blocks: 7, computeTokens: 0, atMs: 0 });
     expect(poolCapacity(fleet.pool('chat'), 4).room).toBe(34);
     fleet.account.done('r1', 1);
     expect(poolCapacity(fleet.pool('chat'), 4).room).toBe(35);

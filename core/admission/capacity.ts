@@ -13,12 +13,17 @@ export interface PoolCapacity {
   readonly saturation: number;
 }
 
-/** Suspect instances count only when no healthy one is there, as in the router. `allowedWaiting` is per instance. */
+/**
+ * Prefill instances pass requests on: they count only when nobody else is there.
+ * Suspect instances count only when no healthy one is there, as in the router. `allowedWaiting` is per instance.
+ */
 export function poolCapacity(table: PoolTable, allowedWaiting: number): PoolCapacity {
   const { maxRunning, maxWaiting } = table.numbers;
+  const prefillCounts = table.usableForDecode === 0;
   const suspectsCount = table.usableHealthy === 0;
   let [instances, places, used, room] = [0, 0, 0, 0];
   for (let row = 0; row < table.size; row++) {
+    if (table.role[row] === 1 && !prefillCounts) continue;
     if (!table.isUsable(row) || (table.health[row] !== 0 && !suspectsCount)) continue;
     const here = maxRunning[row]! + Math.min(maxWaiting[row]!, allowedWaiting);
     const sequences = table.sequences[row]!;

@@ -21,6 +21,29 @@ export function copiesAhead(mode: MigrationMode): boolean {
   return mode === 'copy' || mode === 'follow';
 }
 
+/** What engines of both sides must have to move KV, the best first. */
+const kvWays = ['kv_export', 'kv_pull', 'kv_state'] as const;
+type KvWay = (typeof kvWays)[number];
+
+/**
+ * How an instance's KV travels, and in what shape: instances of a pool with the same one can take sequences over from each other
+ * with their KV. Empty: its engine does not move KV.
+ */
+export function kvFit(status: Pick<InstanceStatus, 'capabilities' | 'blockTokens' | 'kvBytesPerToken' | 'kvFormat'>): string {
+  const ways = kvWays.filter((way) => status.capabilities.includes(way));
+  return ways.length === 0 ? '' : [ways.join('+'), status.blockTokens, status.kvBytesPerToken, status.kvFormat].join('/');
+}
+
+/** How `bytes` of KV travel between two engines that both have a way; undefined: they have none. */
+export function modeOf(ways: { has(way: KvWay): boolean }, bytes: number, limits: Pick<PlanningLimits, 'followFromBytes'>): ModeChoice | undefined {
+  if (ways.has('kv_export')) return { mode: 'copy', because: '' };
+  if (ways.has('kv_pull')) return { mode: 'pull', because: '' };
+  if (!ways.has('kv_state')) return undefined;
+  return bytes >= limits.followFromBytes
+    ? { mode: 'follow', because: '' }
+    : { mode: 'stop_and_copy', because: 'so little is quicker copied at once than followed' };
+}
+
 /**
  * KV travels when both sides can move it, in the same shape and format, and there is any worth moving (the sequence decodes).
  * Undefined: the target cannot even compute it again.
@@ -33,22 +56,18 @@ export function chooseMode(
 ): ModeChoice | undefined {
   const obstacle = whyNotKv(sequence, source, target);
   if (obstacle !== '') return target.capabilities.includes('recompute') ? { mode: 'recompute', because: obstacle } : undefined;
-  if (both(source, target, 'kv_export')) return { mode: 'copy', because: '' };
-  if (both(source, target, 'kv_pull')) return { mode: 'pull', because: '' };
   const bytes = (sequence.promptTokens + sequence.outputTokens) * source.kvBytesPerToken;
-  return bytes >= limits.followFromBytes
-    ? { mode: 'follow', because: '' }
-    : { mode: 'stop_and_copy', because: 'so little is quicker copied at once than followed' };
+  return modeOf({ has: (way) => both(source, target, way) }, bytes, limits);
 }
 
 function whyNotKv(sequence: SequenceStatus, source: InstanceStatus, target: InstanceStatus): string {
   if (sequence.state !== 'decode') return `it is in ${sequence.state}: there is no KV worth moving`;
-  if (!(['kv_export', 'kv_state', 'kv_pull'] as const).some((way) => both(source, target, way))) return 'the engines do not move KV';
+  if (!kvWays.some((way) => both(source, target, way))) return 'the engines do not move KV';
   const sameShape = source.blockTokens === target.blockTokens && source.kvBytesPerToken === target.kvBytesPerToken && source.model === target.model;
   return sameShape && source.kvFormat === target.kvFormat ? '' : "the engines cannot read each other's KV";
 }
 
-function both(source: InstanceStatus, target: InstanceStatus, capability: 'kv_export' | 'kv_state' | 'kv_pull'): boolean {
+function both(source: InstanceStatus, target: InstanceStatus, capability: KvWay): boolean {
   return source.capabilities.includes(capability) && target.capabilities.includes(capability);
 }
 

@@ -28,6 +28,13 @@ describe('a move that was asked for', () => {
       reasons: ['ada asked for it.', expect.stringContaining('chat-3 is the freest'), expect.stringContaining('Copies 176 tokens')],
     });
   });
+  test('goes to one that prefills for others only when nobody else can take it', () => {
+    const prefills = instance({ instanceId: 'chat-3', role: 'prefill' });
+    const busy = two({ sequences: Array.from({ length: 4 }, (_, i) => sequence({ requestId: `b${i}` })) });
+    expect(decide([one(), busy, prefills]).move?.targetInstanceId).toBe('chat-2');
+    expect(decide([one(), two({ accepting: false }), prefills]).move?.targetInstanceId).toBe('chat-3');
+    expect(decide([one(), busy, prefills], ask({ targetInstanceId: 'chat-3' })).move?.targetInstanceId).toBe('chat-3');
+  });
   test('goes where the operator says', () => {
     expect(decide([one(), two(), instance({ instanceId: 'chat-3' })], ask({ targetInstanceId: 'chat-2' })).move?.targetInstanceId).toBe('chat-2');
   });

@@ -57,6 +57,7 @@ describe('imbalance', () => {
     ['the other is cordoned', [full(), empty({}, { cordoned: true, cordonReason: 'operator' })]],
     ['the other accepts nothing', [full(), empty({ accepting: false })]],
     ['the other serves another pool', [full(), empty({ pool: 'large' })]],
+    ['the other computes prompts for all', [full(), empty({ role: 'prefill' })]],
     ['the other has no free slot', [full(), empty({ maxRunning: 0 })]],
     ['the other cannot take KV', [full(), empty({ capabilities: ['recompute'] })]],
     ['all are nearly finished', [full({ sequences: decoding('a', 20, 768, { maxOutputTokens: 30 }) }), empty()]],

@@ -77,7 +77,10 @@ function relieve(view: PlanningView, picture: PoolPicture, sourceId: string, rea
   const steps: (planned: PlannedInstance) => number =
     reason === 'fragmentation' ? (planned) => headSteps(planned.status, limits) : (planned) => balanceSteps(planned.status, limits);
   const targets = picture.instances
-    .filter((planned) => planned.id !== sourceId && isActive(planned.instance) && steps(planned) > limits.highSteps)
+    // Where prompts are computed nothing is sent to be decoded.
+    .filter(
+      (planned) => planned.id !== sourceId && isActive(planned.instance) && planned.status.role !== 'prefill' && steps(planned) > limits.highSteps,
+    )
     .sort((a, b) => steps(b) - steps(a) || (a.id < b.id ? -1 : 1));
   for (const target of targets) {
     const list = candidates(view, picture, source, target, limits).filter((c) => reason !== 'priority' || c.sequence.priority < limits.highPriority);

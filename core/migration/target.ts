@@ -55,7 +55,10 @@ export function isRefusal(result: MoveCost | Refusal): result is Refusal {
   return 'code' in result;
 }
 
-/** The target that is freest after the move; ties go to the smaller id. Undefined: nobody can take it. */
+/**
+ * The target that is freest after the move; ties go to the smaller id. One that prefills for others only when nobody else can take
+ * it: it would decode beside its prompts, and has to go somewhere. Undefined: nobody can take it.
+ */
 export function chooseTarget(
   sequence: SequenceStatus,
   source: PlannedInstance,
@@ -63,8 +66,20 @@ export function chooseTarget(
   limits: PlanningLimits,
   maxPerInstance: number,
 ): TargetChoice | undefined {
+  const prefills = ({ status }: PlannedInstance) => status.role === 'prefill';
+  const among = (targets: readonly PlannedInstance[]) => freest(sequence, source, targets, limits, maxPerInstance);
+  return among(picture.instances.filter((target) => !prefills(target))) ?? among(picture.instances.filter(prefills));
+}
+
+function freest(
+  sequence: SequenceStatus,
+  source: PlannedInstance,
+  targets: readonly PlannedInstance[],
+  limits: PlanningLimits,
+  maxPerInstance: number,
+): TargetChoice | undefined {
   let best: TargetChoice | undefined;
-  for (const target of picture.instances) {
+  for (const target of targets) {
     const cost = checkTarget(sequence, source, target, limits, maxPerInstance);
     if (isRefusal(cost)) continue;
     const freenessAfterSteps = balanceSteps(withSequence(target.status, sequence, cost.reserveBlocks), limits);

@@ -4,10 +4,11 @@ import { changeOfView } from '../tracking/fleet-replica.ts';
 import { InFlightAccount } from './account.ts';
 import { anInstance, aSequence, aView } from './routing-fixtures.ts';
 
-const limits = { maxBookings: 3, graceMs: 2000, bookingTtlMs: 60_000 };
+const limits = { maxBookings: 3, graceMs: 2000, bookingTtlMs: 60_000, handOffTtlMs: 30_000 };
 const booking = (requestId: string, instanceId = 'a', atMs = 0, epoch = 1) => ({
   requestId,
   instanceId,
+  handOffInstanceId: '',
   epoch,
   blocks: 10,
   computeTokens: 100,

@@ -4,6 +4,9 @@
 // A booking ends when a report of its instance lists the request, when a report that came later than the grace does
 // not list it (it ended, or was never opened), when the request is done, or at the latest after `bookingTtlMs`.
 // Any of those messages may be lost: another one then does it.
+//
+// A request that is to be handed over after its first token is booked at its second instance too. That booking does not end with
+// the grace: a long prompt may be computed for longer.
 import type { InstanceStatus, InstanceView } from '../../proto/gen/messages.ts';
 
 export interface InFlightBooking {
@@ -11,6 +14,8 @@ export interface InFlightBooking {
   /** Of the assignment. */
   readonly epoch: number;
   readonly instanceId: string;
+  /** Where it goes on after its first token, with as many blocks. Empty: it stays. */
+  readonly handOffInstanceId: string;
   /** KV blocks that the request wants at once. */
   readonly blocks: number;
   /** Tokens that have to be computed before its first token. */
@@ -24,9 +29,11 @@ export interface AccountLimits {
   /** How long an instance may take to report what was placed on it. */
   readonly graceMs: number;
   readonly bookingTtlMs: number;
+  /** After this a hand-over has happened, or will not. */
+  readonly handOffTtlMs: number;
 }
 
-const defaultAccountLimits: AccountLimits = { maxBookings: 50_000, graceMs: 2_000, bookingTtlMs: 600_000 };
+const defaultAccountLimits: AccountLimits = { maxBookings: 50_000, graceMs: 2_000, bookingTtlMs: 600_000, handOffTtlMs: 30_000 };
 
 /** What to add to, and take off, the last report of an instance. */
 export interface LoadCorrection {
@@ -53,6 +60,8 @@ interface InstanceAccount {
   /** Request id to blocks, as the last report had it. */
   listed: Map<string, number>;
   booked: Map<string, InFlightBooking>;
+  /** Requests that are to come from where they are computed. */
+  expected: Map<string, InFlightBooking>;
   bookedBlocks: number;
   bookedTokens: number;
   endedRequests: number;
@@ -63,6 +72,8 @@ export class InFlightAccount {
   readonly #limits: AccountLimits;
   /** By request id, oldest first. */
   readonly #bookings = new Map<string, InFlightBooking>();
+  /** Bookings whose second instance has not reported the request, oldest first. Bounded like the bookings. */
+  readonly #expected = new Map<string, InFlightBooking>();
   /** Requests that are done, by the time we heard of it, oldest first. Bounded like the bookings, kept for the grace. */
   readonly #ended = new Map<string, number>();
   readonly #instances = new Map<string, InstanceAccount>();
@@ -89,7 +100,7 @@ export class InFlightAccount {
   /** Takes the place of an earlier booking of the same request. One of an older epoch, or of a request that has ended, came late and changes nothing. */
   book(booking: InFlightBooking): void {
     if (this.#ended.has(booking.requestId)) return;
-    const earlier = this.#bookings.get(booking.requestId);
+    const earlier = this.#bookings.get(booking.requestId) ?? this.#expected.get(booking.requestId);
     if (earlier && earlier.epoch > booking.epoch) return;
     if (earlier) this.#drop(earlier);
     const account = this.#account(booking.instanceId);
@@ -99,6 +110,7 @@ export class InFlightAccount {
     account.bookedBlocks += booking.blocks;
     account.bookedTokens += booking.computeTokens;
     this.#changed(booking.instanceId);
+    this.#expect(booking);
     for (const oldest of this.#bookings.values()) {
       if (this.#bookings.size <= this.#limits.maxBookings) break;
       this.#drop(oldest);
@@ -107,8 +119,7 @@ export class InFlightAccount {
 
   /** The request has ended, whether or not reports still list it. Repeats change nothing. */
   done(requestId: string, nowMs: number): void {
-    const booking = this.#bookings.get(requestId);
-    if (booking) this.#drop(booking);
+    this.forget(requestId);
     if (this.#ended.has(requestId)) return;
     this.#ended.set(requestId, nowMs);
     for (const account of this.#listedBy.get(requestId) ?? []) this.#countEnded(account, requestId);
@@ -120,7 +131,7 @@ export class InFlightAccount {
 
   /** The booking came to nothing; the request itself goes on. */
   forget(requestId: string): void {
-    const booking = this.#bookings.get(requestId);
+    const booking = this.#bookings.get(requestId) ?? this.#expected.get(requestId);
     if (booking) this.#drop(booking);
   }
 
@@ -138,8 +149,8 @@ export class InFlightAccount {
       if (account) this.#leave(account);
     }
     for (const account of this.#absent) {
-      this.#dropOlder(account, nowMs - this.#limits.graceMs);
-      if (account.booked.size > 0) continue;
+      this.#dropOlder(account, nowMs);
+      if (account.booked.size + account.expected.size > 0) continue;
       this.#absent.delete(account);
       this.#instances.delete(account.instanceId);
     }
@@ -152,8 +163,8 @@ export class InFlightAccount {
   correctionOf(instanceId: string): LoadCorrection {
     const account = this.#instances.get(instanceId);
     if (!account) return noCorrection;
-    const { booked, bookedBlocks, bookedTokens, endedRequests, endedBlocks } = account;
-    return { bookedRequests: booked.size, bookedBlocks, bookedTokens, endedRequests, endedBlocks };
+    const { booked, expected, bookedBlocks, bookedTokens, endedRequests, endedBlocks } = account;
+    return { bookedRequests: booked.size + expected.size, bookedBlocks, bookedTokens, endedRequests, endedBlocks };
   }
 
   #leave(account: InstanceAccount): void {
@@ -170,10 +181,12 @@ export class InFlightAccount {
     this.#list(account, new Map(status.sequences.map((sequence) => [sequence.requestId, sequence.blocks])));
     for (const requestId of account.listed.keys()) {
       const booking = account.booked.get(requestId);
-      if (booking) this.#drop(booking);
+      if (booking) this.#reported(booking);
+      const expected = account.expected.get(requestId);
+      if (expected) this.#expectNoMore(expected);
       if (this.#ended.has(requestId)) this.#countEnded(account, requestId);
     }
-    this.#dropOlder(account, nowMs - this.#limits.graceMs);
+    this.#dropOlder(account, nowMs);
   }
 
   /** Nothing that it lists has ended yet, as far as counted. */
@@ -204,11 +217,42 @@ export class InFlightAccount {
     this.#changed(account.instanceId);
   }
 
-  #dropOlder(account: InstanceAccount, thanMs: number): void {
-    for (const booking of account.booked.values()) if (booking.atMs <= thanMs) this.#drop(booking);
+  #dropOlder(account: InstanceAccount, nowMs: number): void {
+    const { graceMs, handOffTtlMs } = this.#limits;
+    for (const booking of account.booked.values()) if (booking.atMs <= nowMs - graceMs) this.#drop(booking);
+    for (const booking of account.expected.values()) if (booking.atMs <= nowMs - handOffTtlMs) this.#expectNoMore(booking);
   }
 
   #drop(booking: InFlightBooking): void {
+    this.#reported(booking);
+    this.#expectNoMore(booking);
+  }
+
+  #expect(booking: InFlightBooking): void {
+    if (booking.handOffInstanceId === '') return;
+    const account = this.#account(booking.handOffInstanceId);
+    if (account.listed.has(booking.requestId)) return;
+    this.#expected.set(booking.requestId, booking);
+    account.expected.set(booking.requestId, booking);
+    account.bookedBlocks += booking.blocks;
+    this.#changed(account.instanceId);
+    for (const oldest of this.#expected.values()) {
+      if (this.#expected.size <= this.#limits.maxBookings) break;
+      this.#expectNoMore(oldest);
+    }
+  }
+
+  /** The second instance has it, or will not get it. */
+  #expectNoMore(booking: InFlightBooking): void {
+    this.#expected.delete(booking.requestId);
+    const account = this.#instances.get(booking.handOffInstanceId);
+    if (!account?.expected.delete(booking.requestId)) return;
+    account.bookedBlocks -= booking.blocks;
+    this.#changed(account.instanceId);
+  }
+
+  /** The first instance has it, or will not get it. */
+  #reported(booking: InFlightBooking): void {
     this.#bookings.delete(booking.requestId);
     const account = this.#instances.get(booking.instanceId);
     if (!account?.booked.delete(booking.requestId)) return;
@@ -226,6 +270,7 @@ export class InFlightAccount {
         sequenceNumber: 0,
         listed: new Map(),
         booked: new Map(),
+        expected: new Map(),
         bookedBlocks: 0,
         bookedTokens: 0,
         endedRequests: 0,

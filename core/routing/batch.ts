@@ -1,7 +1,7 @@
 // Places the whole dispatchable batch: every placement is booked before the next decision is made, so a batch spreads
 // by itself.
 import type { DecisionRecord, Refusal, RequestInfo } from '../../proto/gen/messages.ts';
-import { decide, type Stage } from './decide.ts';
+import { decide, type Place, type Stage } from './decide.ts';
 import type { RoutingProfile } from './profile.ts';
 import type { Placement, RoutingMemory } from './routing-memory.ts';
 import type { ViewFacts } from './routing-question.ts';
@@ -17,7 +17,7 @@ export interface BatchQuestion {
 
 export interface BatchDecision {
   readonly request: RequestInfo;
-  readonly chosen: { readonly instanceId: string; readonly address: string } | undefined;
+  readonly chosen: (Place & { readonly handOff: Place | undefined }) | undefined;
   readonly refusal: Refusal | null;
   /** Undefined when the request was asked again and keeps its place. */
   readonly record: DecisionRecord | undefined;
@@ -43,6 +43,7 @@ export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, stageOf
       requestId: request.requestId,
       epoch: request.epoch + 1,
       instanceId: chosen.instanceId,
+      handOffInstanceId: chosen.handOff?.instanceId ?? '',
       blocks: chosen.blocks,
       computeTokens: chosen.computeTokens,
       atMs: nowMs,
@@ -54,10 +55,14 @@ export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, stageOf
   });
 }
 
-function heldPlace({ fleet }: RoutingMemory, request: RequestInfo): { instanceId: string; address: string } | undefined {
+function heldPlace({ fleet }: RoutingMemory, request: RequestInfo): BatchDecision['chosen'] {
   const booking = fleet.account.booking(request.requestId);
   if (booking?.epoch !== request.epoch + 1 || request.avoidInstances.includes(booking.instanceId)) return undefined;
   const place = fleet.placeOf(booking.instanceId);
   if (!place?.table.isUsable(place.row) || place.table.health[place.row] !== 0) return undefined;
-  return { instanceId: booking.instanceId, address: place.table.addresses[place.row]! };
+  const handsTo = fleet.placeOf(booking.handOffInstanceId);
+  return {
+    ...{ instanceId: booking.instanceId, address: place.table.addresses[place.row]! },
+    handOff: handsTo && { instanceId: booking.handOffInstanceId, address: handsTo.table.addresses[handsTo.row]! },
+  };
 }

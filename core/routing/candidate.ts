@@ -1,7 +1,9 @@
 // An instance as a decision sees it: its last report, corrected by the account, and what the indexes know of the request.
 import type { CandidateInput, InstanceView, RequestInfo, SequenceStatus } from '../../proto/gen/messages.ts';
+import { kvFit } from '../migration/mode.ts';
 import type { LoadCorrection } from './account.ts';
 import type { InstanceInput } from './fleet-table.ts';
+import { prefixBlockBytes } from './prefix-hash.ts';
 
 export interface Candidate {
   readonly instanceId: string;
@@ -17,6 +19,8 @@ export function inputOf({ status, health, cordoned }: InstanceView, correction: 
     ...{ health, cordoned, accepting, role, running, waiting, maxRunning, maxWaiting },
     ...{ totalBlocks, freeBlocks, waitingBlocks, blockTokens, maxContextTokens },
     pendingTokens: pendingTokens(sequences),
+    // Only requests of prefill instances are handed over.
+    kvFit: role === 'mixed' ? '' : kvFit(status!),
     ...correction,
   };
 }
@@ -43,6 +47,11 @@ export function freeBlocksAfterDemand(free: number, waiting: number, booked: num
 /** Tokens to compute before the next one can be produced: prompt and what was generated elsewhere, and room for the next. */
 export function contextTokens(request: RequestInfo): number {
   return request.promptTokens + request.generatedTokens + 1;
+}
+
+/** Of `tokens`, less what is probably cached in `prefixBlocks` blocks of the prefix index. */
+export function tokensToCompute(tokens: number, prefixBlocks: number): number {
+  return Math.max(1, tokens - (prefixBlocks * prefixBlockBytes) / 4);
 }
 
 /** KV blocks that `tokens` fill. */

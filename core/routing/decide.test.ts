@@ -37,7 +37,6 @@ describe('filters', () => {
     ['a suspect instance while a healthy one is there', anInstance('x', {}, { health: 'suspect' }), {}, 'health'],
     ['a cordoned instance', anInstance('x', {}, { cordoned: true }), {}, 'cordon'],
     ['an instance that does not accept', anInstance('x', { accepting: false }), {}, 'accepting'],
-    ['a decode-only instance', anInstance('x', { role: 'decode' }), {}, 'role'],
     ['an instance where the request failed', anInstance('x'), { avoidInstances: ['x'] }, 'avoid'],
     ['an instance whose context is too short', anInstance('x', { maxContextTokens: 100 }), {}, 'context'],
     ['an instance with too few blocks ever', anInstance('x', { totalBlocks: 6, freeBlocks: 6 }), {}, 'context'],
@@ -104,7 +103,7 @@ describe('scores', () => {
     expect(decideOn([anInstance('x', prompts('prefill')), anInstance('y', prompts('decode'))], aRequest('r')).chosen?.instanceId).toBe('y');
     const memory = knowing([anInstance('x'), anInstance('y')]);
     const placed = (requestId: string, instanceId: string, computeTokens: number) => ({
-      ...{ requestId, instanceId, computeTokens, epoch: 1, blocks: 10, atMs: 1_000, prefixHashes: [], sessionId: '' },
+      ...{ requestId, instanceId, handOffInstanceId: '', computeTokens, epoch: 1, blocks: 10, atMs: 1_000, prefixHashes: [], sessionId: '' },
     });
     memory.place(placed('long', 'x', 4_000));
     memory.place(placed('short', 'y', 40));
@@ -172,7 +171,7 @@ const arbitraryInstance = fc
   .record({
     id: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'),
     pool: fc.constantFrom('chat', 'chat', 'large'),
-    role: fc.constantFrom('mixed' as const, 'mixed' as const, 'decode' as const),
+    role: fc.constantFrom('mixed' as const, 'mixed' as const, 'decode' as const, 'prefill' as const),
     health: fc.constantFrom('healthy' as const, 'healthy' as const, 'suspect' as const, 'dead' as const),
     cordoned: fc.boolean(),
     accepting: fc.boolean(),
@@ -204,7 +203,7 @@ describe('every decision', () => {
         const instance = fleet.find(({ status }) => status!.instanceId === chosen.instanceId)!;
         expect(instance.health).not.toBe('dead');
         expect(instance.cordoned).toBe(false);
-        expect(instance.status).toMatchObject({ accepting: true, pool: 'chat', role: 'mixed', address: chosen.address });
+        expect(instance.status).toMatchObject({ accepting: true, pool: 'chat', address: chosen.address });
         const waitingRoom = request.epoch > 0 ? 32 : profile.allowedWaiting;
         expect(instance.status!.running + instance.status!.waiting).toBeLessThan(32 + waitingRoom);
       }),

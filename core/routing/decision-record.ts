@@ -1,13 +1,15 @@
 // The record of one decision: what it was made from, what each scorer said of the best candidates, and what was chosen.
 // Enough to make the decision again (replay.ts), small enough to keep for every request.
-import type { DecisionCandidate, DecisionRecord, PoolFacts } from '../../proto/gen/messages.ts';
-import { type FilterQuestion, filterNames, reasonFor } from './filters.ts';
+import type { DecisionCandidate, DecisionRecord } from '../../proto/gen/messages.ts';
+import { filterNames, reasonFor } from './filters.ts';
 import type { PoolTable } from './fleet-table.ts';
+import type { Placed } from './place.ts';
 import { profileJson, scorerNames } from './profile.ts';
 import type { RoutingQuestion, ViewFacts } from './routing-question.ts';
-import { type ScoreQuestion, scorers } from './scorers.ts';
+import { scorers } from './scorers.ts';
+import type { Side } from './side.ts';
 
-/** Candidates kept in a record; that of a larger pool holds the best of them and what it took from the others together. */
+/** Candidates kept of each side in a record; that of a larger pool holds the best of them and what it took from the others together. */
 export const recordedCandidatesMax = 16;
 
 export interface Decided {
@@ -15,17 +17,13 @@ export interface Decided {
   readonly table: PoolTable;
   readonly view: ViewFacts;
   readonly question: RoutingQuestion;
-  readonly filtering: FilterQuestion;
-  readonly scoring: ScoreQuestion;
-  readonly facts: PoolFacts;
-  /** Best rows, best first. */
-  readonly ranked: readonly number[];
-  readonly chosen: number | undefined;
+  readonly placed: Placed;
   readonly reason: DecisionRecord['reason'];
 }
 
 export function recordOf(decided: Decided): DecisionRecord {
-  const { table, view, question, facts, chosen, reason } = decided;
+  const { table, view, question, placed, reason } = decided;
+  const { opened, handOff, rolesReason, facts } = placed;
   const { request, profile, nowMs, seed, routerId } = question;
   const candidates = candidatesOf(decided, recordedRows(decided));
   return {
@@ -39,23 +37,48 @@ export function recordOf(decided: Decided): DecisionRecord {
     profile: profile.name,
     seed,
     candidates,
-    instanceId: chosen === undefined ? '' : table.ids[chosen]!,
+    instanceId: opened ? table.ids[opened.picked.row]! : '',
     reason,
     request,
     profileJson: profileJson(profile),
     candidatesLeftOut: table.size - candidates.length,
     pool: facts,
+    handOffInstanceId: handOff ? table.ids[handOff.picked.row]! : '',
+    rolesReason,
   };
 }
 
-/** All, or in a large pool the best and the chosen one; when nobody was kept, the first of those that were dropped. By id. */
-function recordedRows({ table, ranked, chosen }: Decided): Int32Array {
+/**
+ * All, or in a large pool the best of each side and the chosen ones; when nobody was kept, the first of those that were dropped.
+ * By id. Of prefill instances there is one at least: they make a pool what it is.
+ */
+function recordedRows({ table, placed: { sides, opened, handOff } }: Decided): Int32Array {
   if (table.size <= recordedCandidatesMax) return Int32Array.from({ length: table.size }, (_, row) => row);
-  if (chosen === undefined) return Int32Array.from({ length: recordedCandidatesMax }, (_, row) => row);
-  return Int32Array.from(new Set([...ranked, chosen])).sort();
+  const chosen = [opened, handOff].flatMap((side) => (side ? [side.picked.row] : []));
+  const best = chosen.length > 0 ? sides.flatMap(({ ranked }) => ranked) : Array.from({ length: recordedCandidatesMax }, (_, row) => row);
+  const prefill = table.hasPrefill ? [table.role.indexOf(1)] : [];
+  return Int32Array.from(new Set([...best, ...chosen, ...prefill])).sort();
 }
 
-function candidatesOf({ table, filtering, scoring }: Decided, rows: Int32Array): DecisionCandidate[] {
+function candidatesOf({ table, placed: { sides } }: Decided, rows: Int32Array): DecisionCandidate[] {
+  const found = new Map(
+    sides.flatMap((side, index) =>
+      candidatesOn(
+        table,
+        side,
+        rows.filter((row) => sideOf(table, row, sides) === index),
+      ),
+    ),
+  );
+  return Array.from(rows, (row) => found.get(row)!);
+}
+
+/** Of two sides the second has the prefill instances; the first speaks for them where it is alone. */
+function sideOf({ role }: PoolTable, row: number, sides: readonly Side[]): number {
+  return sides.length > 1 && role[row] === 1 ? 1 : 0;
+}
+
+function candidatesOn(table: PoolTable, { filtering, scoring }: Side, rows: Int32Array): [number, DecisionCandidate][] {
   const { verdicts, values, totals } = table.scratch;
   const { weights } = scoring.profile;
   const terms = scorerNames
@@ -64,10 +87,10 @@ function candidatesOf({ table, filtering, scoring }: Decided, rows: Int32Array):
       scorers[scorer](scoring, table, rows, values);
       return Array.from(rows, (row) => ({ scorer, value: values[row]!, weight: weights[scorer] }));
     });
-  return Array.from(rows, (row, index): DecisionCandidate => {
+  return Array.from(rows, (row, index): [number, DecisionCandidate] => {
     const verdict = verdicts[row]!;
     const dropped = verdict > 0;
-    return {
+    const candidate = {
       instanceId: table.ids[row]!,
       droppedBy: dropped ? filterNames[verdict - 1]! : '',
       droppedReason: dropped ? reasonFor(verdict, filtering, table, row) : '',
@@ -75,5 +98,6 @@ function candidatesOf({ table, filtering, scoring }: Decided, rows: Int32Array):
       total: dropped ? 0 : totals[row]!,
       input: table.inputOf(row, scoring.hints),
     };
+    return [row, candidate];
   });
 }

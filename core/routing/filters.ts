@@ -21,6 +21,10 @@ export interface FilterQuestion {
   readonly suspectsAllowed: boolean;
   /** Nothing is left beside the instances to avoid: one that has recovered is better than none. */
   readonly avoidedAllowed: boolean;
+  /** Which roles may take it: `decode` stands for all but prefill. */
+  readonly side: 'all' | 'decode' | 'prefill';
+  /** Only who can hand it over, with its KV, to an instance with this `kvFit`. */
+  readonly handsTo?: string | undefined;
 }
 
 /** `recorded` takes the place of what only the whole pool can tell, when `table` is a part of it. */
@@ -47,6 +51,7 @@ export function filterQuestion(
     avoidedRows,
     suspectsAllowed: recorded?.suspectsAllowed ?? usableHealthy === 0,
     avoidedAllowed: recorded?.avoidedAllowed ?? usable === 0,
+    side: 'all',
   };
 }
 
@@ -56,7 +61,7 @@ export function verdictOn(question: FilterQuestion, table: PoolTable, row: numbe
   if (health === 2 || (health === 1 && !question.suspectsAllowed)) return verdicts.health;
   if (table.cordoned[row] === 1) return verdicts.cordon;
   if (table.accepting[row] === 0) return verdicts.accepting;
-  if (table.role[row] === 2) return verdicts.role;
+  if (!hasRole(question, table, row)) return verdicts.role;
   if (!question.avoidedAllowed && question.avoidedRows.size > 0 && question.avoidedRows.has(row)) return verdicts.avoid;
   const { maxContextTokens, blockTokens, totalBlocks } = table.numbers;
   const blocks = blocksOf(question.tokens, blockTokens[row]!);
@@ -66,6 +71,12 @@ export function verdictOn(question: FilterQuestion, table: PoolTable, row: numbe
   // A continuation may wait for blocks at the engine: its client is watching a stopped stream. An idle engine takes what fits at all.
   if (question.continuation || sequences === 0) return verdicts.kept;
   return blocks > table.freeAfterDemand[row]! ? verdicts.saturation : verdicts.kept;
+}
+
+function hasRole({ side, handsTo }: FilterQuestion, { role, kvFits }: PoolTable, row: number): boolean {
+  if (side === 'all') return true;
+  if (side === 'decode') return role[row] !== 1;
+  return role[row] === 1 && (handsTo === undefined || (handsTo !== '' && kvFits[row] === handsTo));
 }
 
 /** Batch and allowed waiting; a continuation may use the engine's whole waiting room. */
@@ -86,7 +97,7 @@ export function reasonFor(verdict: number, question: FilterQuestion, table: Pool
     case 'accepting':
       return 'not accepting';
     case 'role':
-      return 'decode only';
+      return question.side === 'prefill' ? 'its KV does not fit the decode instance' : 'computes long prompts only';
     case 'avoid':
       return 'the request failed here, or its gateway cannot reach it';
     case 'context': {

@@ -5,7 +5,7 @@ import type { FleetChange } from '../tracking/fleet-replica.ts';
 import { FleetLoad } from './fleet-load.ts';
 import { anInstance, aSequence, aView } from './routing-fixtures.ts';
 
-const limits = { maxBookings: 100, graceMs: 100, bookingTtlMs: 10_000 };
+const limits = { maxBookings: 100, graceMs: 100, bookingTtlMs: 10_000, handOffTtlMs: 5_000 };
 const requests = ['r1', 'r2', 'r3'];
 const instance = fc
   .record({
@@ -57,7 +57,7 @@ test('told what changed it knows what it knows from whole views, and from neithe
         const nowMs = index * 30;
         for (const load of [byChange, byView]) {
           if (each.kind === 'done') load.account.done(each.requestId, nowMs);
-          if (each.kind === 'booked') load.account.book({ ...each, epoch: 1, blocks: 5, computeTokens: 9, atMs: nowMs });
+          if (each.kind === 'booked') load.account.book({ ...each, handOffInstanceId: '', epoch: 1, blocks: 5, computeTokens: 9, atMs: nowMs });
         }
         if (each.kind !== 'told') continue;
         const changed = each.changed.map((make) => make(index));

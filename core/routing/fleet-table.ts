@@ -50,6 +50,8 @@ export class PoolTable {
   readonly accepting: Uint8Array;
   /** Index in `roleCodes`. */
   readonly role: Uint8Array;
+  /** Of each row: who can take its requests over with their KV. */
+  readonly kvFits: string[];
   readonly numbers: Readonly<Record<NumberColumn, Float64Array>>;
   /** Sequences there now, as far as we know. */
   readonly sequences: Float64Array;
@@ -64,6 +66,9 @@ export class PoolTable {
   /** Rows that may take requests at all, and how many of them are healthy. */
   usable = 0;
   usableHealthy = 0;
+  /** How many rows have the role prefill, and how many of the usable ones have not. */
+  #prefillRows = 0;
+  usableForDecode = 0;
   readonly #rows = new Map<string, number>();
 
   /** `ids` are sorted and different. Every row must be set before the first decision. */
@@ -77,6 +82,7 @@ export class PoolTable {
     this.cordoned = new Uint8Array(size);
     this.accepting = new Uint8Array(size);
     this.role = new Uint8Array(size);
+    this.kvFits = new Array<string>(size).fill('');
     this.numbers = Object.fromEntries(numberColumns.map((name) => [name, floats()])) as Record<NumberColumn, Float64Array>;
     this.sequences = floats();
     this.freeAfterDemand = floats();
@@ -101,19 +107,25 @@ export class PoolTable {
     return this.#rows.get(instanceId);
   }
 
+  /** Long prompts are computed by instances of their own. */
+  get hasPrefill(): boolean {
+    return this.#prefillRows > 0;
+  }
+
   isUsable(row: number): boolean {
-    return this.health[row] !== 2 && this.cordoned[row] === 0 && this.accepting[row] === 1 && this.role[row] !== 2;
+    return this.health[row] !== 2 && this.cordoned[row] === 0 && this.accepting[row] === 1;
   }
 
   set(row: number, address: string, input: InstanceInput): void {
-    this.#countUsable(row, -1);
+    this.#count(row, -1);
     this.addresses[row] = address;
     this.health[row] = healthCodes.indexOf(input.health);
     this.cordoned[row] = Number(input.cordoned);
     this.accepting[row] = Number(input.accepting);
     this.role[row] = roleCodes.indexOf(input.role);
+    this.kvFits[row] = input.kvFit;
     for (const name of numberColumns) this.numbers[name][row] = input[name];
-    this.#countUsable(row, 1);
+    this.#count(row, 1);
     this.#derive(row);
   }
 
@@ -141,6 +153,7 @@ export class PoolTable {
       cordoned: this.cordoned[row] === 1,
       accepting: this.accepting[row] === 1,
       role: roleCodes[this.role[row]!]!,
+      kvFit: this.kvFits[row]!,
     };
   }
 
@@ -152,9 +165,11 @@ export class PoolTable {
     this.version += 1;
   }
 
-  #countUsable(row: number, by: number): void {
+  #count(row: number, by: number): void {
+    if (this.role[row] === 1) this.#prefillRows += by;
     if (!this.isUsable(row)) return;
     this.usable += by;
+    if (this.role[row] !== 1) this.usableForDecode += by;
     if (this.health[row] === 0) this.usableHealthy += by;
   }
 }

@@ -20,6 +20,8 @@ export interface RoutingProfile {
   readonly headroomHalfSteps: number;
   /** Tokens of a prefix hit that are worth half of a perfect one: a short hit saves too little to unbalance for. */
   readonly affinityHalfTokens: number;
+  /** In a pool with prefill instances: prompt tokens to compute from which one of them does it. */
+  readonly disaggregateFromTokens: number;
 }
 
 export const defaultProfile: RoutingProfile = {
@@ -32,6 +34,7 @@ export const defaultProfile: RoutingProfile = {
   prefillHalfTokens: 2_048,
   headroomHalfSteps: 512,
   affinityHalfTokens: 128,
+  disaggregateFromTokens: 1_024,
 };
 
 /** Always the same text for the same profile. Made once per profile object: every record carries it. */
@@ -56,5 +59,6 @@ function textOf(profile: RoutingProfile): string {
     prefillHalfTokens: profile.prefillHalfTokens,
     headroomHalfSteps: profile.headroomHalfSteps,
     affinityHalfTokens: profile.affinityHalfTokens,
+    disaggregateFromTokens: profile.disaggregateFromTokens,
   });
 }

@@ -43,8 +43,11 @@ export class RoutingMemory {
   /** Own placements and those of other routers alike. Repeats change nothing. */
   place(placement: Placement): void {
     this.fleet.account.book(placement);
-    this.prefixes.add(placement.instanceId, placement.prefixHashes);
-    this.sessions.set(placement.sessionId, placement.instanceId);
+    const { instanceId, handOffInstanceId, prefixHashes, sessionId } = placement;
+    this.prefixes.add(instanceId, prefixHashes);
+    // With the KV its prefix goes there too, and the session is continued there.
+    if (handOffInstanceId !== '') this.prefixes.add(handOffInstanceId, prefixHashes);
+    this.sessions.set(sessionId, handOffInstanceId || instanceId);
   }
 
   /** What an engine says it has cached. Late and repeated reports, and those of instances that are not in the view, change nothing. */

@@ -104,12 +104,16 @@ export function requestsOn(instance: KnownInstance): number {
 }
 
 /**
- * The instances to retire, in order: those that people have cordoned, since they serve nothing anyway; then fewest
+ * The instances to retire, in order. Those that prefill for the others stay: how many there are is set, and the pool shrinks by
+ * those that decode. Of these those that people have cordoned first, since they serve nothing anyway; then fewest
  * requests first, then the newest number. Suspect ones last, since they cannot be emptied now.
  */
 export function retireOrder(view: PoolView): KnownInstance[] {
   const suspect = (instance: KnownInstance) => (instance.health === 'healthy' ? 0 : 1);
-  return staying(view).sort(
+  const stay = staying(view);
+  const decodes = (instance: KnownInstance) => instance.status.role !== 'prefill';
+  const mayGo = stay.some(decodes) ? stay.filter(decodes) : stay;
+  return mayGo.sort(
     (a, b) =>
       suspect(a) - suspect(b) ||
       Number(b.cordoned) - Number(a.cordoned) ||

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { exampleInstance } from '../tracking/example-fleet.ts';
 import { decideSize } from './decide-size.ts';
 import { exampleBand as band, exampleGuard as guard, examplePool as pool, exampleServer as server } from './example-pool.ts';
 import { extrapolate, observe } from './forecast.ts';
@@ -273,6 +274,12 @@ describe('plans', () => {
       stopInstanceIds: ['chat-3'],
       reasons: ['why', 'Stops those with the fewest requests: chat-3 (1).'],
     });
+  });
+  test('shrinking leaves those that prefill for the others', () => {
+    const prefills = (n: number) => exampleInstance({ instanceId: `chat-${n}`, role: 'prefill', sequences: [] });
+    const view = pool([prefills(1), prefills(2), server(3, 3), server(4, 1)]);
+    expect(planScale(view, 3, terms).stopInstanceIds).toEqual(['chat-4']);
+    expect(planScale(pool([prefills(1), prefills(2)]), 1, terms).stopInstanceIds).toEqual(['chat-2']);
   });
   test('below the floor people decide, and the time to execute begins after that', () => {
     const view = pool([server(1, 0), server(2, 0)]);

@@ -54,6 +54,7 @@ export const openaiEngineSchema = z.strictObject({
       z.strictObject({
         id: identifier.optional().describe('instance; default: the name of the pool and a number'),
         url: z.url({ protocol: /^https?$/ }).describe('where the server listens, without /v1'),
+        role: z.enum(['prefill', 'decode']).optional().describe('what it computes, where the servers of a pool share the work; default: decode'),
         kvEvents: z
           .string()
           .optional()
@@ -74,11 +75,50 @@ export const openaiEngineSchema = z.strictObject({
 });
 export type OpenaiEngineConfig = z.infer<typeof openaiEngineSchema>;
 
+interface RolesOfPool {
+  readonly role: string;
+  readonly prefillInstances: number;
+  readonly instances: number;
+  readonly max: number;
+  readonly openai?: OpenaiEngineConfig | undefined;
+}
+
+/** What cannot be meant: long prompts need somebody to compute them and somebody to go on. */
+function wrongRoles({ role, prefillInstances, instances, max, openai }: RolesOfPool): { at: (string | number)[]; message: string }[] {
+  const named = (openai?.servers ?? []).filter((server) => server.role !== undefined);
+  const wrong: { at: (string | number)[]; message: string }[] = [];
+  if (named.length > 0 && openai!.servers.every((server) => server.role === 'prefill'))
+    wrong.push({ at: ['openai', 'servers'], message: 'leave at least one server without role: prefill, to decode what the others hand over' });
+  if (named.length > 0 && role !== 'mixed')
+    wrong.push({ at: ['role'], message: 'is of no use where openai.servers state their roles; leave it out' });
+  if (prefillInstances === 0) return wrong;
+  if (role !== 'mixed')
+    wrong.push({ at: ['role'], message: 'is of no use with prefillInstances: the first ones prefill, the others decode; leave it out' });
+  if (named.length > 0) wrong.push({ at: ['prefillInstances'], message: 'is of no use where openai.servers state their roles; leave it out' });
+  if (prefillInstances >= instances)
+    wrong.push({
+      at: ['prefillInstances'],
+      message: `must leave an instance that decodes: instances is ${instances}, so at most ${Math.max(0, instances - 1)}`,
+    });
+  if (prefillInstances >= max)
+    wrong.push({ at: ['prefillInstances'], message: `must leave an instance that decodes: max is ${max}, so at most ${max - 1}` });
+  return wrong;
+}
+
 export const poolSchema = z
   .strictObject({
     id: identifier.describe('name of the pool'),
     models: z.array(z.string().min(1)).min(1).describe('names that clients use in "model"; the first is the one that answers carry'),
-    role: z.enum(['mixed', 'prefill', 'decode']).default('mixed').describe('what its instances compute'),
+    role: z
+      .enum(['mixed', 'prefill', 'decode'])
+      .default('mixed')
+      .describe('what its instances compute, where they are all alike; with prefillInstances leave it out'),
+    prefillInstances: z
+      .int()
+      .min(0)
+      .max(999)
+      .default(0)
+      .describe('so many of its instances, the first ones, compute long prompts and hand the requests over to the others, which decode'),
     engine: z.enum(['sim', 'llama', 'openai']).default('sim').describe('serving software of its instances; its settings are under the same name'),
     sim: simEngineSchema.optional().describe('a simulated engine'),
     llama: llamaEngineSchema.optional().describe('llama.cpp, a process of its own beside the agent'),
@@ -96,6 +136,7 @@ export const poolSchema = z
   })
   .refine((pool) => pool.min <= pool.max, { message: 'min must not exceed max', path: ['min'] })
   .superRefine((pool, context) => {
+    for (const { at, message } of wrongRoles(pool)) context.addIssue({ code: 'custom', path: at, message });
     for (const engine of ['sim', 'llama', 'openai'] as const) {
       if (engine === pool.engine && !pool[engine])
         context.addIssue({ code: 'custom', path: [engine], message: `is required with engine: ${engine}` });

@@ -79,6 +79,7 @@ export interface Assignment {
   epoch: number;
   assignedAtMs: number;
   routerId: string;
+  handOff?: HandOff | null;
 }
 export const Assignment: Codec<Assignment> = codec('Assignment', wire.write_switchyard_request_v1_Assignment, wire.read_switchyard_request_v1_Assignment);
 
@@ -108,6 +109,7 @@ export interface Booking {
   sessionId: string;
   epoch: number;
   computeTokens: number;
+  handOffInstanceId: string;
 }
 export const Booking: Codec<Booking> = codec('Booking', wire.write_switchyard_routing_v1_Booking, wire.read_switchyard_routing_v1_Booking);
 
@@ -162,6 +164,7 @@ export interface CandidateInput {
   session: boolean;
   pendingTokens: number;
   bookedTokens: number;
+  kvFit: string;
 }
 export const CandidateInput: Codec<CandidateInput> = codec('CandidateInput', wire.write_switchyard_routing_v1_CandidateInput, wire.read_switchyard_routing_v1_CandidateInput);
 
@@ -243,6 +246,8 @@ export interface DecisionRecord {
   profileJson: string;
   candidatesLeftOut: number;
   pool?: PoolFacts | null;
+  handOffInstanceId: string;
+  rolesReason: string;
 }
 export const DecisionRecord: Codec<DecisionRecord> = codec('DecisionRecord', wire.write_switchyard_routing_v1_DecisionRecord, wire.read_switchyard_routing_v1_DecisionRecord);
 
@@ -322,6 +327,13 @@ export interface FleetView {
   nextAfter: string;
 }
 export const FleetView: Codec<FleetView> = codec('FleetView', wire.write_switchyard_fleet_v1_FleetView, wire.read_switchyard_fleet_v1_FleetView);
+
+/** switchyard.common.v1.HandOff */
+export interface HandOff {
+  instanceId: string;
+  address: string;
+}
+export const HandOff: Codec<HandOff> = codec('HandOff', wire.write_switchyard_common_v1_HandOff, wire.read_switchyard_common_v1_HandOff);
 
 /** switchyard.migration.v1.HandOverCommand */
 export interface HandOverCommand {
@@ -658,6 +670,7 @@ export interface OpenStream {
   keyId: string;
   sloClass: 'interactive' | 'standard' | 'batch';
   carry?: Carry | null;
+  handOff?: HandOff | null;
 }
 export const OpenStream: Codec<OpenStream> = codec('OpenStream', wire.write_switchyard_engine_v1_OpenStream, wire.read_switchyard_engine_v1_OpenStream);
 
@@ -674,6 +687,8 @@ export interface PoolFacts {
   leastSequences: number;
   mostSequences: number;
   dropped: readonly DroppedBy[];
+  leastPrefillSequences: number;
+  mostPrefillSequences: number;
 }
 export const PoolFacts: Codec<PoolFacts> = codec('PoolFacts', wire.write_switchyard_routing_v1_PoolFacts, wire.read_switchyard_routing_v1_PoolFacts);
 

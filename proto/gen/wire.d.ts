@@ -56,6 +56,8 @@ export const write_switchyard_fleet_v1_FleetQuery: Write;
 export const read_switchyard_fleet_v1_FleetQuery: Read;
 export const write_switchyard_fleet_v1_FleetView: Write;
 export const read_switchyard_fleet_v1_FleetView: Read;
+export const write_switchyard_common_v1_HandOff: Write;
+export const read_switchyard_common_v1_HandOff: Read;
 export const write_switchyard_migration_v1_HandOverCommand: Write;
 export const read_switchyard_migration_v1_HandOverCommand: Read;
 export const write_switchyard_migration_v1_HandOverQuery: Write;

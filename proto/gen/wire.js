@@ -263,11 +263,12 @@ export function write_switchyard_request_v1_Assignment(writer, message) {
   if (message.epoch != null && message.epoch !== 0) writer.uint32(40).uint32(message.epoch);
   if (message.assignedAtMs != null && message.assignedAtMs !== 0) writer.uint32(49).double(message.assignedAtMs);
   if (message.routerId != null && message.routerId !== '') writer.uint32(58).string(message.routerId);
+  if (message.handOff != null) write_switchyard_common_v1_HandOff(writer.uint32(66).fork(), message.handOff).ldelim();
   return writer;
 }
 
 export function read_switchyard_request_v1_Assignment(reader, target) {
-  const message = target ?? { requestId: '', pool: '', instanceId: '', address: '', epoch: 0, assignedAtMs: 0, routerId: '' };
+  const message = target ?? { requestId: '', pool: '', instanceId: '', address: '', epoch: 0, assignedAtMs: 0, routerId: '', handOff: null };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -291,6 +292,9 @@ export function read_switchyard_request_v1_Assignment(reader, target) {
         break;
       case 58:
         message.routerId = reader.stringVerify();
+        break;
+      case 66:
+        message.handOff = nested(reader, read_switchyard_common_v1_HandOff, message.handOff);
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -353,11 +357,12 @@ export function write_switchyard_routing_v1_Booking(writer, message) {
   if (message.sessionId != null && message.sessionId !== '') writer.uint32(90).string(message.sessionId);
   if (message.epoch != null && message.epoch !== 0) writer.uint32(96).uint32(message.epoch);
   if (message.computeTokens != null && message.computeTokens !== 0) writer.uint32(104).uint32(message.computeTokens);
+  if (message.handOffInstanceId != null && message.handOffInstanceId !== '') writer.uint32(114).string(message.handOffInstanceId);
   return writer;
 }
 
 export function read_switchyard_routing_v1_Booking(reader, target) {
-  const message = target ?? { meta: null, routerId: '', requestId: '', instanceId: '', pool: '', promptTokens: 0, maxOutputTokens: 0, blocks: 0, atMs: 0, prefixHashes: [], sessionId: '', epoch: 0, computeTokens: 0 };
+  const message = target ?? { meta: null, routerId: '', requestId: '', instanceId: '', pool: '', promptTokens: 0, maxOutputTokens: 0, blocks: 0, atMs: 0, prefixHashes: [], sessionId: '', epoch: 0, computeTokens: 0, handOffInstanceId: '' };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -402,6 +407,9 @@ export function read_switchyard_routing_v1_Booking(reader, target) {
         break;
       case 104:
         message.computeTokens = reader.uint32();
+        break;
+      case 114:
+        message.handOffInstanceId = reader.stringVerify();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -535,11 +543,12 @@ export function write_switchyard_routing_v1_CandidateInput(writer, message) {
   if (message.session != null && message.session !== false) writer.uint32(152).bool(message.session);
   if (message.pendingTokens != null && message.pendingTokens !== 0) writer.uint32(160).uint32(message.pendingTokens);
   if (message.bookedTokens != null && message.bookedTokens !== 0) writer.uint32(168).uint32(message.bookedTokens);
+  if (message.kvFit != null && message.kvFit !== '') writer.uint32(178).string(message.kvFit);
   return writer;
 }
 
 export function read_switchyard_routing_v1_CandidateInput(reader, target) {
-  const message = target ?? { health: '', cordoned: false, accepting: false, role: '', running: 0, waiting: 0, maxRunning: 0, maxWaiting: 0, totalBlocks: 0, freeBlocks: 0, waitingBlocks: 0, blockTokens: 0, maxContextTokens: 0, bookedRequests: 0, bookedBlocks: 0, endedRequests: 0, endedBlocks: 0, prefixBlocks: 0, session: false, pendingTokens: 0, bookedTokens: 0 };
+  const message = target ?? { health: '', cordoned: false, accepting: false, role: '', running: 0, waiting: 0, maxRunning: 0, maxWaiting: 0, totalBlocks: 0, freeBlocks: 0, waitingBlocks: 0, blockTokens: 0, maxContextTokens: 0, bookedRequests: 0, bookedBlocks: 0, endedRequests: 0, endedBlocks: 0, prefixBlocks: 0, session: false, pendingTokens: 0, bookedTokens: 0, kvFit: '' };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -605,6 +614,9 @@ export function read_switchyard_routing_v1_CandidateInput(reader, target) {
         break;
       case 168:
         message.bookedTokens = reader.uint32();
+        break;
+      case 178:
+        message.kvFit = reader.stringVerify();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -850,11 +862,13 @@ export function write_switchyard_routing_v1_DecisionRecord(writer, message) {
   if (message.profileJson != null && message.profileJson !== '') writer.uint32(114).string(message.profileJson);
   if (message.candidatesLeftOut != null && message.candidatesLeftOut !== 0) writer.uint32(120).uint32(message.candidatesLeftOut);
   if (message.pool != null) write_switchyard_routing_v1_PoolFacts(writer.uint32(130).fork(), message.pool).ldelim();
+  if (message.handOffInstanceId != null && message.handOffInstanceId !== '') writer.uint32(138).string(message.handOffInstanceId);
+  if (message.rolesReason != null && message.rolesReason !== '') writer.uint32(146).string(message.rolesReason);
   return writer;
 }
 
 export function read_switchyard_routing_v1_DecisionRecord(reader, target) {
-  const message = target ?? { meta: null, requestId: '', routerId: '', atMs: 0, viewVersion: 0, viewEpoch: 0, viewAgeMs: 0, profile: '', seed: 0, candidates: [], instanceId: '', reason: '', request: null, profileJson: '', candidatesLeftOut: 0, pool: null };
+  const message = target ?? { meta: null, requestId: '', routerId: '', atMs: 0, viewVersion: 0, viewEpoch: 0, viewAgeMs: 0, profile: '', seed: 0, candidates: [], instanceId: '', reason: '', request: null, profileJson: '', candidatesLeftOut: 0, pool: null, handOffInstanceId: '', rolesReason: '' };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -905,6 +919,12 @@ export function read_switchyard_routing_v1_DecisionRecord(reader, target) {
         break;
       case 130:
         message.pool = nested(reader, read_switchyard_routing_v1_PoolFacts, message.pool);
+        break;
+      case 138:
+        message.handOffInstanceId = reader.stringVerify();
+        break;
+      case 146:
+        message.rolesReason = reader.stringVerify();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -1181,6 +1201,30 @@ export function read_switchyard_fleet_v1_FleetView(reader, target) {
         break;
       case 58:
         message.nextAfter = reader.stringVerify();
+        break;
+      default:
+        reader.skipType(tag & 7, 0, tag >>> 3);
+    }
+  }
+  return message;
+}
+
+export function write_switchyard_common_v1_HandOff(writer, message) {
+  if (message.instanceId != null && message.instanceId !== '') writer.uint32(10).string(message.instanceId);
+  if (message.address != null && message.address !== '') writer.uint32(18).string(message.address);
+  return writer;
+}
+
+export function read_switchyard_common_v1_HandOff(reader, target) {
+  const message = target ?? { instanceId: '', address: '' };
+  while (reader.pos < reader.len) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        message.instanceId = reader.stringVerify();
+        break;
+      case 18:
+        message.address = reader.stringVerify();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
@@ -2368,11 +2412,12 @@ export function write_switchyard_engine_v1_OpenStream(writer, message) {
   if (message.keyId != null && message.keyId !== '') writer.uint32(170).string(message.keyId);
   if (message.sloClass != null && message.sloClass !== '') writer.uint32(178).string(message.sloClass);
   if (message.carry != null) write_switchyard_engine_v1_Carry(writer.uint32(186).fork(), message.carry).ldelim();
+  if (message.handOff != null) write_switchyard_common_v1_HandOff(writer.uint32(194).fork(), message.handOff).ldelim();
   return writer;
 }
 
 export function read_switchyard_engine_v1_OpenStream(reader, target) {
-  const message = target ?? { stream: 0, requestId: '', instanceId: '', epoch: 0, endpoint: '', body: noBytes, clientStreams: false, resumeTokenIds: [], resumeText: '', reservationId: '', priority: 0, arrivalMs: 0, createdS: 0, includeUsage: false, gatewayId: '', traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '', keyId: '', sloClass: '', carry: null };
+  const message = target ?? { stream: 0, requestId: '', instanceId: '', epoch: 0, endpoint: '', body: noBytes, clientStreams: false, resumeTokenIds: [], resumeText: '', reservationId: '', priority: 0, arrivalMs: 0, createdS: 0, includeUsage: false, gatewayId: '', traceparent: '', nextIndex: 0, maxOutputTokens: 0, promptTokens: 0, serviceTier: '', keyId: '', sloClass: '', carry: null, handOff: null };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -2448,6 +2493,9 @@ export function read_switchyard_engine_v1_OpenStream(reader, target) {
       case 186:
         message.carry = nested(reader, read_switchyard_engine_v1_Carry, message.carry);
         break;
+      case 194:
+        message.handOff = nested(reader, read_switchyard_common_v1_HandOff, message.handOff);
+        break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);
     }
@@ -2481,11 +2529,13 @@ export function write_switchyard_routing_v1_PoolFacts(writer, message) {
   if (message.leastSequences != null && message.leastSequences !== 0) writer.uint32(24).uint32(message.leastSequences);
   if (message.mostSequences != null && message.mostSequences !== 0) writer.uint32(32).uint32(message.mostSequences);
   if (message.dropped != null) for (let k = 0; k < message.dropped.length; k++) write_switchyard_routing_v1_DroppedBy(writer.uint32(42).fork(), message.dropped[k]).ldelim();
+  if (message.leastPrefillSequences != null && message.leastPrefillSequences !== 0) writer.uint32(48).uint32(message.leastPrefillSequences);
+  if (message.mostPrefillSequences != null && message.mostPrefillSequences !== 0) writer.uint32(56).uint32(message.mostPrefillSequences);
   return writer;
 }
 
 export function read_switchyard_routing_v1_PoolFacts(reader, target) {
-  const message = target ?? { suspectsAllowed: false, avoidedAllowed: false, leastSequences: 0, mostSequences: 0, dropped: [] };
+  const message = target ?? { suspectsAllowed: false, avoidedAllowed: false, leastSequences: 0, mostSequences: 0, dropped: [], leastPrefillSequences: 0, mostPrefillSequences: 0 };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -2503,6 +2553,12 @@ export function read_switchyard_routing_v1_PoolFacts(reader, target) {
         break;
       case 42:
         message.dropped.push(nested(reader, read_switchyard_routing_v1_DroppedBy));
+        break;
+      case 48:
+        message.leastPrefillSequences = reader.uint32();
+        break;
+      case 56:
+        message.mostPrefillSequences = reader.uint32();
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

@@ -90,8 +90,8 @@ function take(turn: Turn, message: PoolMessage | Wake): void {
       state.queue.allReady();
       break;
     case 'booked':
-      for (const { requestId, instanceId, epoch, blocks } of message.bookings)
-        state.fleet.account.book({ requestId, instanceId, epoch, blocks, computeTokens: 0, atMs: nowMs });
+      for (const { requestId, instanceId, handOffInstanceId, epoch, blocks } of message.bookings)
+        state.fleet.account.book({ requestId, instanceId, handOffInstanceId, epoch, blocks, computeTokens: 0, atMs: nowMs });
       break;
     case 'gained':
       gainQueue(turn, message.epoch);

@@ -46,10 +46,12 @@ export function assign(turn: Turn, entry: Entry, assignment: Assignment, blocks:
   entry.phase = 'assigned';
   entry.assignment = assignment;
   rememberAssigned(turn.state, requestId);
-  state.fleet.account.book({ requestId, epoch: epoch + 1, instanceId: assignment.instanceId, blocks, computeTokens: 0, atMs: nowMs });
+  const { instanceId, handOff } = assignment;
+  const handOffInstanceId = handOff?.instanceId ?? '';
+  state.fleet.account.book({ requestId, epoch: epoch + 1, instanceId, handOffInstanceId, blocks, computeTokens: 0, atMs: nowMs });
   state.drainRate = drained(state.drainRate, 1, nowMs);
   answerParked(turn, requestId, { outcome: 'assigned', assignment, limits: entry.limits });
-  waited(turn, entry.request, { outcome: 'assigned', instanceId: assignment.instanceId, waitMs: nowMs - entry.admittedAtMs });
+  waited(turn, entry.request, { outcome: 'assigned', instanceId, waitMs: nowMs - entry.admittedAtMs });
 }
 
 function rememberAssigned({ assigned, entries, config }: Turn['state'], requestId: string): void {

@@ -6,6 +6,7 @@ import type { ScalingPolicy } from '../../core/scaling/policy.ts';
 import { projectView } from '../../core/tracking/fleet-view.ts';
 import { hostActors } from '../../lib/actor/host.ts';
 import { keepOwning, leaseOwner, type Ownership } from '../../lib/actor/ownership.ts';
+import { leastInstances } from '../../lib/config/instance-role.ts';
 import * as contracts from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
@@ -26,7 +27,11 @@ function settingsOf(config: AutoscalerConfig): PoolSettings {
     ...config,
     policy: freenessBand(config) as ScalingPolicy<unknown>,
     guard: config,
-    bounds: (pool) => config.fleet.pools.find((each) => each.id === pool)!,
+    bounds(pool) {
+      const found = config.fleet.pools.find((each) => each.id === pool)!;
+      const { min, max, floor } = found;
+      return { min: Math.max(min, leastInstances(found)), max, floor };
+    },
   };
 }
 

@@ -87,7 +87,7 @@ export function routerActor(routerId: string, config: RouterConfig): Actor<Route
 
 function memoryOf(config: RouterConfig): RoutingMemory {
   return new RoutingMemory({
-    account: { maxBookings: config.maxBookings, graceMs: config.graceMs, bookingTtlMs: 600_000 },
+    account: { maxBookings: config.maxBookings, graceMs: config.graceMs, bookingTtlMs: 600_000, handOffTtlMs: 30_000 },
     prefixes: { maxEntries: config.prefixEntries, maxPerInstance: config.prefixEntriesPerInstance, maxHolders: config.prefixHolders },
     sessions: config.sessions,
   });
@@ -122,8 +122,8 @@ function route(state: RouterState, message: Extract<RouterMessage, { type: 'rout
       effects.push({ type: 'announce', booking: { ...placement, routerId, pool, promptTokens, maxOutputTokens } });
     }
     if (!chosen) return { requestId, refusal: refused };
-    const { instanceId, address } = chosen;
-    return { requestId, assignment: { requestId, pool, instanceId, address, epoch: request.epoch + 1, assignedAtMs: nowMs, routerId } };
+    const { instanceId, address, handOff = null } = chosen;
+    return { requestId, assignment: { requestId, pool, instanceId, address, epoch: request.epoch + 1, assignedAtMs: nowMs, routerId, handOff } };
   });
   const beyond = question.requests.slice(config.maxBatch).map(
     ({ requestId }): RouteResult => ({

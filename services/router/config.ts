@@ -46,6 +46,12 @@ export const routerSchema = z.strictObject({
         .max(1_000_000)
         .default(defaultProfile.affinityHalfTokens)
         .describe('length of a prefix hit, in tokens, that counts one half'),
+      disaggregateFromTokens: z
+        .int()
+        .min(1)
+        .max(10_000_000)
+        .default(defaultProfile.disaggregateFromTokens)
+        .describe('prompt tokens to compute from which a prefill instance does it, in pools that have any'),
     })
     .prefault({}),
   graceMs: z.int().min(100).max(60_000).default(2_000).describe('how long an instance may take to report what was placed on it, ms'),
