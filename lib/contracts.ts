@@ -53,6 +53,10 @@ export const dropReservation = rpc('agent.*.drop', m.DropReservationCommand, m.A
 export const handOver = rpc('gateway.*.hand_over', m.HandOverCommand, m.HandOverReply);
 /** Keys: gateway. */
 export const handOverOutcome = rpc('gateway.*.hand_over_outcome', m.HandOverQuery, m.HandOverReply);
+/** Keys: gateway, and the instance that speaks for the request and gives it away: nobody else may. */
+export const handOff = rpc('gateway.*.hand_off.*', m.HandOverCommand, m.HandOverReply);
+/** Keys: gateway, instance that gave it away. */
+export const handOffOutcome = rpc('gateway.*.hand_off_outcome.*', m.HandOverQuery, m.HandOverReply);
 /** Served by every gateway, for gather. */
 export const listRequests = rpc('gateways.requests', m.RequestsQuery, m.RequestsReply);
 

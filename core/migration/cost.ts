@@ -22,6 +22,13 @@ export function remainingTokens(sequence: SequenceStatus): number {
   return Math.max(0, sequence.maxOutputTokens - sequence.outputTokens);
 }
 
+/** What there is, and what will have been decoded by the end of the copy; no more than the sequence can ever fill. */
+export function blocksToReserve(sequence: SequenceStatus, producedMeanwhile: number, blockTokens: number): number {
+  const tokens = contextTokens(sequence);
+  const finalTokens = Math.max(tokens, sequence.promptTokens + sequence.maxOutputTokens);
+  return Math.min(blocksFor(tokens + producedMeanwhile, blockTokens) + 1, blocksFor(finalTokens, blockTokens));
+}
+
 /** The cost of moving `sequence`; undefined when it cannot be moved between these two at all. */
 export function moveCost(sequence: SequenceStatus, source: InstanceStatus, target: InstanceStatus, limits: PlanningLimits): MoveCost | undefined {
   const choice = chooseMode(sequence, source, target, limits);
@@ -32,11 +39,9 @@ export function moveCost(sequence: SequenceStatus, source: InstanceStatus, targe
   const expectedMs = limits.overheadMs + (carriesKv(mode) ? (expectedBytes / limits.bytesPerSecond) * 1000 : prefillMs(target, tokens));
   const stepMs = Math.max(0.001, decodeStepMs(source));
   const producedMeanwhile = copiesAhead(mode) ? Math.ceil(expectedMs / stepMs) : 0;
-  const finalTokens = Math.max(tokens, sequence.promptTokens + sequence.maxOutputTokens);
-  const reserveBlocks = Math.min(blocksFor(tokens + producedMeanwhile, target.blockTokens) + 1, blocksFor(finalTokens, target.blockTokens));
   return {
     ...choice,
-    reserveBlocks: Math.max(reserveBlocks, blocksFor(tokens, target.blockTokens)),
+    reserveBlocks: blocksToReserve(sequence, producedMeanwhile, target.blockTokens),
     expectedBytes,
     expectedMs,
     remainingMs: remainingTokens(sequence) * stepMs,

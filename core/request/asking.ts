@@ -77,7 +77,10 @@ function assigned(state: RequestState, assignment: Assignment, capabilities: rea
     lastHeardMs: nowMs,
     lookAtMs: nowMs + state.limits.firstTokenMs,
   };
-  return [opening, [{ type: 'open', epoch, instanceId, address, log: state.log, carry: state.carry, reservationId: '' }]];
+  return [
+    opening,
+    [{ type: 'open', epoch, instanceId, address, log: state.log, carry: state.carry, reservationId: '', handOff: assignment.handOff ?? undefined }],
+  ];
 }
 
 function queued(state: RequestState, queuePosition: number, nowMs: number): Step {

@@ -43,6 +43,7 @@ export function handOver(state: RequestState, command: HandOverCommand, capabili
         log: state.log,
         carry: state.carry,
         reservationId: carriesKv(command.mode) ? command.reservationId : '',
+        handOff: undefined,
       },
       { type: 'note', event: 'hand_over', reason: command.mode },
     ],

@@ -3,6 +3,7 @@
 import type {
   AdmitReply,
   Carry,
+  HandOff,
   HandOverCommand,
   HandOverReply,
   RequestDone,
@@ -127,6 +128,8 @@ export type RequestEffect =
       readonly carry: Carry | undefined;
       /** Not empty: take over what was copied there. */
       readonly reservationId: string;
+      /** The instance is to hand it over after its first token. Undefined: it keeps it. */
+      readonly handOff: HandOff | undefined;
     }
   | { readonly type: 'cancel'; readonly epoch: number; readonly reason: 'client_left' | 'moved' | 'superseded' | 'deadline' }
   | { readonly type: 'forward'; readonly data: Uint8Array }

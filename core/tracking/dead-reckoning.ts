@@ -20,7 +20,7 @@ export function blocksFor(tokens: number, blockTokens: number): number {
 }
 
 /** One decode step of the whole batch, ms: the measured average where there is one, else the instance's model; 0: unknown. */
-export function decodeStepMs(status: InstanceStatus, batch = status.running): number {
+export function decodeStepMs(status: Pick<InstanceStatus, 'stepModel' | 'stepMs' | 'running'>, batch = status.running): number {
   const model = status.stepModel;
   const modelled = model ? model.decodeBaseMs + batch * model.decodePerSequenceMs : 0;
   return status.stepMs > 0 ? status.stepMs : modelled;

@@ -1,6 +1,7 @@
 // Agents with users of their own, before they are there: scaling gives an instance the lowest number that is free, and those
 // of instances that have died are not free for a while.
 import type { FleetConfig, PoolConfig } from '../../lib/config/fleet.ts';
+import { roleOf } from '../../lib/config/instance-role.ts';
 import { serversOf } from '../../lib/engines/openai/servers.ts';
 import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
 
@@ -9,7 +10,7 @@ const mostBeforehand = 64;
 
 /** Those of the first start. */
 export function firstInstances({ pools }: FleetConfig): SeatInstance[] {
-  return pools.flatMap((pool) => instanceIds(pool).map((id) => ({ pool: pool.id, id })));
+  return pools.flatMap((pool) => instanceIds(pool).map((id) => seatInstance(pool, id)));
 }
 
 /** Names of a pool's instances at the first start: those of its servers, where it has any that run already, else its own and a number. */
@@ -18,17 +19,25 @@ export function instanceIds(pool: Pick<PoolConfig, 'id' | 'instances' | 'openai'
     return serversOf(pool)
       .slice(0, pool.instances)
       .map(({ id }) => id);
-  return numbered(pool.id, 0, pool.instances).map(({ id }) => id);
+  return numbered(pool.id, 0, pool.instances);
 }
 
 /** Those that scaling may add. */
 export function laterInstances({ pools }: FleetConfig): SeatInstance[] {
-  return pools.flatMap(({ id, instances, max }) => numbered(id, instances, Math.min(max + instances, instances + mostBeforehand)));
+  return pools.flatMap((pool) => {
+    const { id, instances, max } = pool;
+    return numbered(id, instances, Math.min(max + instances, instances + mostBeforehand)).map((each) => seatInstance(pool, each));
+  });
 }
 
 /** An agent that speaks for its instance alone, and starts nothing. */
-export function loneSeat(instance: SeatInstance): AgentSeat {
-  return { instances: [instance], launches: undefined };
+export function loneSeat({ pools }: FleetConfig, { pool, id }: SeatInstance): AgentSeat {
+  const known = pools.find((each) => each.id === pool);
+  return { instances: [known ? seatInstance(known, id) : { pool, id }], launches: undefined };
+}
+
+function seatInstance(pool: PoolConfig, id: string): SeatInstance {
+  return { pool: pool.id, id, ...(roleOf(pool, id) === 'prefill' && { prefills: true }) };
 }
 
 /**
@@ -37,9 +46,9 @@ export function loneSeat(instance: SeatInstance): AgentSeat {
  */
 export function seatsOf(fleet: FleetConfig, running: readonly SeatInstance[]): AgentSeat[] {
   const all = new Map([...firstInstances(fleet), ...laterInstances(fleet), ...running].map((instance) => [instance.id, instance]));
-  return [...all.values()].map(loneSeat);
+  return [...all.values()].map((instance) => loneSeat(fleet, instance));
 }
 
-function numbered(pool: string, from: number, to: number): SeatInstance[] {
-  return Array.from({ length: Math.max(0, to - from) }, (_, index) => ({ pool, id: `${pool}-${from + index + 1}` }));
+function numbered(pool: string, from: number, to: number): string[] {
+  return Array.from({ length: Math.max(0, to - from) }, (_, index) => `${pool}-${from + index + 1}`);
 }

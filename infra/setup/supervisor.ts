@@ -95,7 +95,7 @@ export function createSupervisor(settings: StartSettings, progress: Progress): S
     const as = (user: UserName): NodeJS.ProcessEnv => ({ ...env, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(user) });
     /** NATS hears of one that it does not know before it comes. The answer to who asked for it is lost then; a repeated question is answered. */
     function asAgent(instance: Instance): NodeJS.ProcessEnv {
-      const { path, isNew } = prepared.seat(loneSeat(instance));
+      const { path, isNew } = prepared.seat(loneSeat(engines.fleet, instance));
       if (isNew) table.get(nats.id)?.signal('SIGHUP');
       return { ...env, ...engines.agentEnv, SWITCHYARD_CREDENTIALS_FILE: path };
     }

@@ -7,6 +7,8 @@ import { type BusRole, everyService } from './roles.ts';
 export interface SeatInstance {
   readonly pool: string;
   readonly id: string;
+  /** It computes prompts for others, and hands the requests over to them. */
+  readonly prefills?: boolean;
 }
 
 export interface AgentSeat {
@@ -31,6 +33,7 @@ const launching = [contracts.startInstance, contracts.stopInstance];
 
 export function seatRole(seat: AgentSeat): Required<BusRole> {
   const all = seatInstances(seat);
+  const givers = all.filter(({ prefills }) => prefills);
   const served = seat.launches === undefined ? moving : [...moving, ...launching];
   const of = <T extends { readonly pattern: string }>(contract: T, keys: readonly string[]): T => ({
     ...contract,
@@ -42,7 +45,12 @@ export function seatRole(seat: AgentSeat): Required<BusRole> {
       ...all.flatMap(({ pool, id }) => [of(contracts.instanceStatus, [pool, id]), of(contracts.prefixesCached, [pool, id])]),
     ],
     hears: everyService.hears ?? [],
-    asks: [contracts.listRequests],
+    asks: [
+      contracts.listRequests,
+      // Blocks on whoever is to go on; away goes only what is its own.
+      ...(givers.length > 0 ? [contracts.reserve, contracts.dropReservation] : []),
+      ...givers.flatMap(({ id }) => [of(contracts.handOff, ['*', id]), of(contracts.handOffOutcome, ['*', id])]),
+    ],
     serves: [...(everyService.serves ?? []), ...all.flatMap(({ id }) => served.map((contract) => of(contract, [id])))],
     records: [...new Set(all.map(({ pool }) => pool))].map((pool) => of(contracts.requestsDone, [pool])),
     consumes: [],

@@ -66,7 +66,7 @@ const services: Readonly<Record<ServiceName, Role>> = {
   gateway: {
     bus: {
       asks: [contracts.admit, contracts.getFleet],
-      serves: [contracts.handOver, contracts.handOverOutcome, contracts.listRequests],
+      serves: [contracts.handOver, contracts.handOverOutcome, contracts.handOff, contracts.handOffOutcome, contracts.listRequests],
       publishes: [contracts.leaveQueue],
       hears: [contracts.queueOwnerChanged, contracts.fleetChanged, contracts.keyRevoked],
       records: [contracts.requestsDone],
@@ -122,7 +122,7 @@ const services: Readonly<Record<ServiceName, Role>> = {
   },
   agent: {
     bus: {
-      asks: [contracts.listRequests],
+      asks: [contracts.listRequests, contracts.reserve, contracts.dropReservation, contracts.handOff, contracts.handOffOutcome],
       serves: [...moving, ...launching],
       publishes: [contracts.instanceStatus, contracts.prefixesCached],
       records: [contracts.requestsDone],

@@ -137,6 +137,24 @@ export const metrics = {
     labels: ['pool', 'outcome'],
     buckets: seconds,
   },
+  switchyard_hand_offs_total: {
+    type: 'counter',
+    help: 'Requests that were to go on elsewhere once their prompt was computed: committed, kept where they are (with the reason as code), or unknown.',
+    labels: ['pool', 'outcome', 'code'],
+  },
+  switchyard_hand_off_duration_seconds: {
+    type: 'histogram',
+    help: 'First token to the answer about the hand-off.',
+    labels: ['pool', 'outcome'],
+    buckets: seconds,
+  },
+  switchyard_hand_off_downtime_seconds: {
+    type: 'histogram',
+    help: 'Time that the sequence produced nothing because of its hand-off.',
+    labels: ['pool'],
+    buckets: shortSeconds,
+  },
+  switchyard_hand_off_bytes_total: { type: 'counter', help: 'KV bytes sent for hand-offs.', labels: ['pool'] },
   switchyard_kv_bytes_total: { type: 'counter', help: 'KV bytes that left or reached this agent.', labels: ['direction'] },
   switchyard_kv_checks_failed_total: { type: 'counter', help: 'KV blocks whose checksum was wrong on arrival.', labels: [] },
 

@@ -13,7 +13,7 @@ import {
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
 import type { EngineEvent } from '../../lib/ports/engines.ts';
-import type { CancelStream, OpenStream, Refusal, StreamEvent } from '../../proto/gen/messages.ts';
+import type { CancelStream, HandOff, OpenStream, Refusal, StreamEvent } from '../../proto/gen/messages.ts';
 
 export interface OpenedStream {
   readonly requestId: string;
@@ -25,6 +25,18 @@ export interface OpenedStream {
   readonly firstIndex: number;
   readonly keyId: string;
   readonly sloClass: OpenStream['sloClass'];
+  /** Undefined: it stays. */
+  readonly handOff: HandOffJob | undefined;
+}
+
+/** A stream that is to be given away. */
+export interface HandOffJob {
+  readonly requestId: string;
+  readonly epoch: number;
+  readonly gatewayId: string;
+  readonly to: HandOff;
+  /** Of the request. */
+  readonly traceparent: string;
 }
 
 export interface InstanceState {
@@ -58,6 +70,8 @@ export type InstanceEffect =
   | { readonly type: 'ended'; readonly requestId: string; readonly epoch: number; readonly why: EndReason }
   /** Their link is closed, perhaps because their gateway is gone. The engine has them still. */
   | { readonly type: 'orphaned'; readonly streams: readonly OpenedStream[] }
+  /** It has begun to decode here, and is to go on elsewhere. */
+  | { readonly type: 'hand_off'; readonly job: HandOffJob }
   | { readonly type: 'probe' }
   /** The engine gets no more requests, or gets them again. */
   | { readonly type: 'set_aside'; readonly aside: EngineHealth['aside'] }
@@ -137,7 +151,7 @@ function judged(state: InstanceState, engine: EngineHealth): Step {
 }
 
 function open(state: InstanceState, link: number, wanted: OpenStream): Step {
-  const { requestId, epoch, stream, keyId, sloClass } = wanted;
+  const { requestId, epoch, stream, keyId, sloClass, gatewayId, traceparent } = wanted;
   const newest = state.newestEpoch.get(requestId);
   // A repeat: the stream is open, or has ended and said so.
   if (newest === epoch) return [state, nothing];
@@ -150,7 +164,9 @@ function open(state: InstanceState, link: number, wanted: OpenStream): Step {
   if (aside && wanted.reservationId === '') return [state, [tellError(link, stream, epoch, refusal(aside.code, aside.message, asideRetryMs))]];
   const before = state.streams.get(requestId);
   const [cleared, endings] = before ? end(state, [before], 'superseded') : [state, nothing];
-  const streams = new Map(cleared.streams).set(requestId, { requestId, epoch, link, stream, firstIndex: wanted.nextIndex, keyId, sloClass });
+  const handOff = wanted.handOff ? { requestId, epoch, gatewayId, to: wanted.handOff, traceparent } : undefined;
+  const opened: OpenedStream = { requestId, epoch, link, stream, firstIndex: wanted.nextIndex, keyId, sloClass, handOff };
+  const streams = new Map(cleared.streams).set(requestId, opened);
   return [
     { ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) },
     [...endings, { type: 'engine_open', link, open: wanted }],
@@ -171,6 +187,7 @@ function remember(state: InstanceState, requestId: string, epoch: number, stream
 function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: number): Step {
   const byLink = new Map<number, StreamEvent[]>();
   const endings: InstanceEffect[] = [];
+  const handOffs: InstanceEffect[] = [];
   let streams: Map<string, OpenedStream> | undefined;
   let { engine } = state;
   let begun = false;
@@ -186,7 +203,10 @@ function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: numb
       engine = requestWentWell(engine);
       begun = true;
     }
-    if (said.finishReason === '' && !said.error) continue;
+    if (said.finishReason === '' && !said.error) {
+      if (stream.handOff && said.index === stream.firstIndex && said.tokenIds.length > 0) handOffs.push({ type: 'hand_off', job: stream.handOff });
+      continue;
+    }
     streams ??= new Map(state.streams);
     streams.delete(requestId);
     endings.push({ type: 'ended', requestId, epoch: said.epoch, why: said.error ? 'error' : 'finished' });
@@ -195,6 +215,7 @@ function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: numb
   for (const [link, line] of byLink) sends.push({ type: 'send', link, events: line });
   // From now on it decodes, and can be moved with its KV: who plans should not have to wait for the next report.
   if (begun) sends.push({ type: 'report' });
+  sends.push(...handOffs);
   const [next, judgement] = judged(streams ? { ...state, streams } : state, engine);
   return [next, endings.length + judgement.length > 0 ? [...sends, ...endings, ...judgement] : sends];
 }

@@ -54,6 +54,12 @@ export const agentSchema = z
       .record(z.string(), z.string().min(1))
       .default({})
       .describe('GGUF files by what pools call them under `llama.model`; a name that is not here is taken as the path of a file'),
+    handOffsAtOnce: z
+      .int()
+      .min(1)
+      .max(256)
+      .default(8)
+      .describe('requests that prefill instances of this process hand over at the same time; others wait their turn, decoding where they are'),
     stageTimeoutMs: z.int().min(100).max(600_000).default(30_000).describe('limit for one copy stage, ms'),
     fleet: fleetSchema,
   })

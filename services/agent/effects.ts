@@ -4,6 +4,7 @@ import { toRefusal } from '../../core/errors/switchyard-error.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
 import type { InstanceEffect, InstanceMessage } from './actor.ts';
 import type { GenerateSpans } from './generate-spans.ts';
+import type { HandOffs } from './hand-offs.ts';
 import type { Instances } from './instances.ts';
 import type { Links } from './links.ts';
 import type { Orphans } from './orphans.ts';
@@ -14,6 +15,7 @@ export interface EffectContext {
   readonly links: () => Links;
   readonly spans: GenerateSpans;
   readonly orphans: Orphans;
+  readonly handOffs: () => HandOffs;
   readonly telemetry: Telemetry;
   readonly tell: (instanceId: string, message: InstanceMessage) => void;
 }
@@ -68,6 +70,9 @@ export function createEffects(context: EffectContext) {
         return;
       case 'orphaned':
         orphaned(instanceId, effect);
+        return;
+      case 'hand_off':
+        context.handOffs().begin(instanceId, effect.job);
         return;
       case 'probe':
         void probe(instanceId);

@@ -2,6 +2,7 @@
 import { refusalOfStatus } from '../../core/engine/engine-answer.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import type { ActorHost } from '../../lib/actor/host.ts';
+import { roleOf } from '../../lib/config/instance-role.ts';
 import { createEngine } from '../../lib/engines/create-engine.ts';
 import { createTurns } from '../../lib/kv/turns.ts';
 import type { Subscription } from '../../lib/ports/bus.ts';
@@ -12,6 +13,7 @@ import { type InstanceMessage, type InstanceState, takesRequests } from './actor
 import { serveCommands } from './commands.ts';
 import type { AgentConfig } from './config.ts';
 import type { GenerateSpans } from './generate-spans.ts';
+import { createKvGiver, type KvGiver } from './kv-giver.ts';
 import { createReporter, type Reporter } from './status.ts';
 
 export interface Hosted {
@@ -21,6 +23,7 @@ export interface Hosted {
   readonly adapter: EngineAdapter;
   readonly reporter: Reporter;
   readonly commands: readonly Subscription[];
+  readonly giver: KvGiver;
 }
 
 export interface Instances {
@@ -106,21 +109,14 @@ export function createInstances(options: InstancesOptions): Instances {
       reporter?.soon();
     });
     const { link, kv } = options.addresses();
-    const facts = { instanceId, pool: poolId, model, role: pool.role, address: link, kvAddress: adapter.kv ? kv : '' };
+    const facts = { instanceId, pool: poolId, model, role: roleOf(pool, instanceId), address: link, kvAddress: adapter.kv ? kv : '' };
     reporter = createReporter({ ports, adapter, facts, accepting, setAside, reportMinMs: config.reportMinMs, heartbeatMs: config.heartbeatMs });
-    const commands = serveCommands({
-      ports,
-      adapter,
-      instanceId,
-      kvAddress: kv,
-      linkAddress: link,
-      stageTimeoutMs: config.stageTimeoutMs,
-      turns,
-      accepting,
-      newestEpoch: (requestId) => actors.state(instanceId)?.newestEpoch.get(requestId),
-      released: (requestId, epoch) => void actors.tell(instanceId, { type: 'released', requestId, epoch }),
-    });
-    hosted.set(instanceId, { instanceId, pool: poolId, model, adapter, reporter, commands });
+    const { stageTimeoutMs } = config;
+    const released = (requestId: string, epoch: number) => void actors.tell(instanceId, { type: 'released', requestId, epoch });
+    const giver = createKvGiver({ ports, adapter, instanceId, stageTimeoutMs, turns, released });
+    const newestEpoch = (requestId: string) => actors.state(instanceId)?.newestEpoch.get(requestId);
+    const commands = serveCommands({ ports, adapter, giver, instanceId, kvAddress: kv, linkAddress: link, accepting, newestEpoch });
+    hosted.set(instanceId, { instanceId, pool: poolId, model, adapter, reporter, commands, giver });
     pretend(instanceId, config.pretend[instanceId]);
     reporter.now();
     ports.telemetry.log.info('instance started', { instance: instanceId, pool: poolId, engine: adapter.engine });

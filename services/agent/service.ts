@@ -10,6 +10,7 @@ import { instanceActor } from './actor.ts';
 import { type AgentConfig, agentSchema } from './config.ts';
 import { createEffects } from './effects.ts';
 import { createGenerateSpans } from './generate-spans.ts';
+import { createHandOffs } from './hand-offs.ts';
 import { createInstances, type Instances } from './instances.ts';
 import { type Launcher, serveLauncher } from './launcher.ts';
 import { type Links, serveLinks } from './links.ts';
@@ -28,6 +29,7 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
     links: () => links,
     spans,
     orphans,
+    handOffs: () => handOffs,
     tell: (id, message) => void actors.tell(id, message),
   });
   const actors = hostActors({ actor: instanceActor, clock, telemetry, perform });
@@ -38,6 +40,8 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
     spans,
     addresses: () => ({ link: links.address, kv: kv.address }),
   });
+
+  const handOffs = createHandOffs({ ports, atOnce: config.handOffsAtOnce, find: instances.get });
 
   function hold(link: number, held: boolean): void {
     for (const { instanceId, adapter } of instances.all()) {
@@ -84,6 +88,7 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
       await Promise.all(instances.all().map(({ instanceId }) => instances.stop(instanceId)));
       await Promise.all([links.close(), kv.close()]);
       orphans.stop();
+      handOffs.stop();
       actors.stopAll();
     },
   };

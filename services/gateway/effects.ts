@@ -164,6 +164,7 @@ function open(effect: Effect<'open'>, exchange: Exchange, context: EffectContext
     maxOutputTokens: info.maxOutputTokens,
     promptTokens: info.promptTokens,
     serviceTier: exchange.serviceTier,
+    handOff: effect.handOff ?? null,
   });
 }
 

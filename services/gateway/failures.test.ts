@@ -253,6 +253,32 @@ describe('a hand-over', () => {
     expect(acting.fleet.agents[1]!.opens).toHaveLength(0);
   });
 
+  test('that an instance asks for: it gives away what it speaks for, and nothing else', async () => {
+    const { fleet, client } = await streaming(3);
+    const { bus } = fleet.world.ports('agent-1');
+    const { requestId } = fleet.asked[0]!;
+    const target = fleet.agents[1]!;
+    const command = {
+      ...{ requestId, migrationId: 'h-1', fromEpoch: 1, toEpoch: 2, instanceId: target.name, address: target.address },
+      ...{ reservationId: 'h-1', mode: 'copy' as const, nextIndex: 3 },
+    };
+    const give = (giver: string) => fleet.settled(bus.request(contracts.handOff, ['gateway-1', giver], command, { timeoutMs: 1_000 }));
+    const ask = (giver: string, migrationId: string) =>
+      fleet.settled(bus.request(contracts.handOffOutcome, ['gateway-1', giver], { requestId, migrationId, final: true }, { timeoutMs: 1_000 }));
+    expect(await give('chat-2')).toMatchObject({ outcome: 'refused', epoch: 1, refusal: { code: 'not_movable' } });
+    expect(await ask('chat-2', 'h-1')).toMatchObject({ outcome: 'refused', epoch: 1 });
+    expect(target.opens).toHaveLength(0);
+    // Nobody else's question has made it final.
+    expect(await give('chat-1')).toMatchObject({ outcome: 'committed', epoch: 2, instanceId: 'chat-2' });
+    expect(await give('chat-1')).toMatchObject({ outcome: 'committed', epoch: 2 });
+    expect(await ask('chat-1', 'h-1')).toMatchObject({ outcome: 'committed', epoch: 2 });
+    await fleet.until(() => target.opens.length === 1);
+    expect(target.opens[0]).toMatchObject({ reservationId: 'h-1', epoch: 2, nextIndex: 3, handOff: null });
+    target.finish(3, 1);
+    await fleet.until(() => client.ended);
+    expect(client.tokens).toEqual(upTo(4));
+  });
+
   test('of a request that nobody knows', async () => {
     const { fleet } = await streaming(1);
     expect(await handOver(fleet, { requestId: 'req-unknown' })).toMatchObject({ outcome: 'unknown_request' });

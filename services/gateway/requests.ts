@@ -23,8 +23,9 @@ export interface Requests {
   /** Told nothing when the request has ended. */
   tell(requestId: string, message: RequestMessage): void;
   tellAll(message: RequestMessage, which?: (state: RequestState) => boolean): void;
-  handOver(command: HandOverCommand, capabilities: readonly string[]): Answer;
-  handOverOutcome(query: HandOverQuery): Answer;
+  /** `giver`: the instance that asks for it; only what it speaks for is its to give. Absent: who asks may move any request. */
+  handOver(command: HandOverCommand, capabilities: readonly string[], giver?: string): Answer;
+  handOverOutcome(query: HandOverQuery, giver?: string): Answer;
   /** Whether the budget has a retry left for a request that an engine turns away. */
   mayRetry(): boolean;
   retried(): void;
@@ -96,6 +97,10 @@ export function createRequests(options: RequestsOptions): Requests {
     return { outcome: 'refused', epoch: state.epoch, instanceId: state.instanceId, refusal: no };
   }
 
+  function speaksFor(giver: string | undefined, requestId: string): boolean {
+    return giver === undefined || host.state(requestId)?.instanceId === giver;
+  }
+
   return {
     get size() {
       return exchanges.size;
@@ -117,12 +122,12 @@ export function createRequests(options: RequestsOptions): Requests {
         if (state && which(state)) tell(requestId, message);
       }
     },
-    handOver(command, capabilities) {
-      tell(command.requestId, { type: 'handOver', command, capabilities });
+    handOver(command, capabilities, giver) {
+      if (speaksFor(giver, command.requestId)) tell(command.requestId, { type: 'handOver', command, capabilities });
       return answer(command.requestId, command.migrationId);
     },
-    handOverOutcome({ requestId, migrationId, final }) {
-      if (final) tell(requestId, { type: 'handOverAsked', migrationId });
+    handOverOutcome({ requestId, migrationId, final }, giver) {
+      if (final && speaksFor(giver, requestId)) tell(requestId, { type: 'handOverAsked', migrationId });
       return answer(requestId, migrationId);
     },
     rows(includeEnded) {

@@ -3,7 +3,7 @@
 import { isSpeaking } from '../../core/request/request-state.ts';
 import { watchKeys } from '../../lib/auth/watch-keys.ts';
 import { httpTls } from '../../lib/config/http-tls.ts';
-import { handOver, handOverOutcome, listRequests, queueOwnerChanged } from '../../lib/contracts.ts';
+import { handOff, handOffOutcome, handOver, handOverOutcome, listRequests, queueOwnerChanged } from '../../lib/contracts.ts';
 import { every, sleep } from '../../lib/ports/clock.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Running, Service } from '../../lib/run/service.ts';
@@ -77,6 +77,9 @@ async function start(config: GatewayConfig, ports: Ports): Promise<Running<Gatew
     bus.subscribe(queueOwnerChanged, ['*'], ({ pool }) => requests.tellAll({ type: 'queueOwnerChanged' }, (state) => state.facts.info.pool === pool)),
     bus.serve(handOver, [identity.id], (command) => requests.handOver(command, fleet.capabilities(command.instanceId))),
     bus.serve(handOverOutcome, [identity.id], (query) => requests.handOverOutcome(query)),
+    // Given away by the instance in the subject, which NATS lets nobody else use.
+    bus.serve(handOff, [identity.id, '*'], (command, { keys }) => requests.handOver(command, fleet.capabilities(command.instanceId), keys[1])),
+    bus.serve(handOffOutcome, [identity.id, '*'], (query, { keys }) => requests.handOverOutcome(query, keys[1])),
     bus.serve(listRequests, [], (query) => ({ requests: requests.rows(query.includeEnded) })),
   ];
   const stopGauges = every(clock, gaugesMs, () => meters.active(requests.countByPool()));

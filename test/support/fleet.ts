@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createClient, type OperatorClient } from '../../cli/client.ts';
 import { startReaper } from '../../infra/setup/reaper.ts';
+import { loneSeat } from '../../infra/setup/seats.ts';
+import { fleetSchema } from '../../lib/config/fleet.ts';
 import type { InstanceRow, RequestRow, StatusReport } from '../../lib/operator/types.ts';
 import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
 import type { ServiceName } from '../../lib/run/service.ts';
@@ -83,7 +85,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const wanted = options.pools.flatMap((pool) =>
     Array.from({ length: Number(pool.instances) }, (_, index) => ({ pool: String(pool.id), id: `${pool.id}-${index + 1}` })),
   );
-  const seatOf = (instance: SeatInstance): AgentSeat => ({ instances: [instance], launches: undefined });
+  const known = fleetSchema.parse({ pools: options.pools });
+  const seatOf = (instance: SeatInstance): AgentSeat => loneSeat(known, instance);
   const seats = options.oneAgent ? [] : wanted.map(seatOf);
   const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials'), seats), startTemporal()]);
   const gatewayPorts: number[] = [];
