@@ -18,7 +18,11 @@ import { type GuardedServers, letTheTestIn, plainAddress, startGuardedServers } 
 const folder = mkdtempSync(join(tmpdir(), 'switchyard-roles-'));
 let servers: GuardedServers;
 beforeAll(async () => {
-  servers = await startGuardedServers(folder, [seatOf('chat-1'), { ...seatOf('large-1'), launches: [{ pool: 'chat', id: 'chat-4' }] }]);
+  servers = await startGuardedServers(folder, [
+    seatOf('chat-1'),
+    { instances: [{ pool: 'large', id: 'large-2', prefills: true }], launches: undefined },
+    { ...seatOf('large-1'), launches: [{ pool: 'chat', id: 'chat-4' }] },
+  ]);
 });
 afterAll(async () => {
   await Promise.all([servers?.nats.stop(), servers?.redis.stop()]);
@@ -103,6 +107,7 @@ describe('NATS', () => {
       'sy.v1.status.large.chat-1',
       'sy.v1.agent.chat-2.reserve',
       'sy.v1.router.route',
+      'sy.v1.gateway.gateway-1.hand_off.chat-1',
       '_INBOX.worker.x',
       'sy.v1.request.done.large',
     ];
@@ -111,6 +116,23 @@ describe('NATS', () => {
       for (const subject of ['sy.v1.status.chat.chat-1', 'sy.v1.operations.traces_kept', 'sy.v1.request.done.chat', ...said]) nats.publish(subject);
     });
     expect(denied).toEqual([...others, ...said].toSorted());
+  });
+
+  test('an agent that prefills for others gives away what its own instance speaks for, and asks others for blocks', async () => {
+    const seat: AgentSeat = { instances: [{ pool: 'large', id: 'large-2', prefills: true }], launches: undefined };
+    const nats = await connectAs('agent-large-2', seedOf('large-2', seat));
+    const may = [
+      ...['gateway.gateway-1.hand_off.large-2', 'gateway.gateway-1.hand_off_outcome.large-2', 'agent.large-1.reserve', 'agent.large-1.drop'],
+      ...['status.large.large-2', 'request.done.large'],
+    ];
+    const mayNot = [
+      ...['gateway.gateway-1.hand_off.large-1', 'gateway.gateway-1.hand_off_outcome.large-1', 'gateway.gateway-1.hand_over'],
+      ...['gateway.gateway-1.hand_over_outcome', 'agent.large-1.copy', 'agent.large-1.release', 'migration.ended', 'fleet.cordon'],
+    ];
+    const denied = await refused(nats, () => {
+      for (const subject of [...may, ...mayNot]) nats.publish(`sy.v1.${subject}`);
+    });
+    expect(denied).toEqual(mayNot.map((subject) => `sy.v1.${subject}`).toSorted());
   });
 
   test('an agent that starts others speaks for these too, and takes only their commands', async () => {
