@@ -7,7 +7,7 @@ import type { Attributes, AttributeValue, KeepReason, Logger, Span, SpanOptions,
 import { checkAttributes } from './attributes.ts';
 import { checkLabels, metricEntry } from './metrics.ts';
 import { runInSpan } from './run-in-span.ts';
-import { createSpanRing, eventLine, requestIdOf, type SpanSource } from './span-ring.ts';
+import { createSpanRing, eventLine, requestIdName, type SpanSource, textOf } from './span-ring.ts';
 
 export interface RecordedSpan {
   readonly name: string;
@@ -80,7 +80,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
   const ring = createSpanRing<RecordedSpan>({
     record: (span) => toSpanRecord(span, service, clock.now()),
     traceId: (span) => span.traceId,
-    requestId: (span) => requestIdOf(span.attributes),
+    requestId: (span) => textOf(span.attributes[requestIdName]),
   });
   const ids = countersOfIds.get(spans) ?? { next: 1 };
   countersOfIds.set(spans, ids);

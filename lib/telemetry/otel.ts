@@ -12,7 +12,7 @@ import { createMetrics, type Metrics } from './prometheus.ts';
 import { RecordedSpan, type SpanKeeper, toSpanRecord } from './recorded-span.ts';
 import { runInSpan } from './run-in-span.ts';
 import { createSampler, type SamplerName } from './sampler.ts';
-import { createSpanRing, requestIdOf, type SpanSource } from './span-ring.ts';
+import { createSpanRing, requestIdName, type SpanSource, textOf } from './span-ring.ts';
 import { activePlace, newSpanId, newTraceId, placeOf, TracePlace } from './trace-place.ts';
 
 export interface OtelTelemetryOptions {
@@ -62,7 +62,7 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
   const ring = createSpanRing<RecordedSpan>({
     record: (span) => toSpanRecord(span, service, id, clock.now()),
     traceId: (span) => span.traceId,
-    requestId: (span) => requestIdOf(span.attributes),
+    requestId: (span) => textOf(span.attribute(requestIdName)),
   });
   const exporting = options.tracingOff || (options.exporter ?? 'none') === 'none' ? undefined : startExporting();
   const kept =

@@ -1,7 +1,8 @@
 // The declared metrics in a Prometheus registry. A metric is registered when it is first asked for.
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
 import type { Counter as CounterPort, Gauge as GaugePort, Histogram as HistogramPort } from '../ports/telemetry.ts';
-import { checkLabels, type MetricEntry, maxLabelValues, metricEntry } from './metrics.ts';
+import { type MetricEntry, metricEntry } from './metrics.ts';
+import { type Bucketed, bucketSamples, createSeries, observe, type Sample } from './series.ts';
 
 export interface Metrics {
   counter(name: string): CounterPort;
@@ -10,8 +11,6 @@ export interface Metrics {
   /** The Prometheus text format. */
   text(): Promise<string>;
 }
-
-type Labels = Readonly<Record<string, string>>;
 
 /** One per process, shared by the services that run in it. */
 export function createMetrics(): Metrics {
@@ -28,54 +27,55 @@ export function createMetrics(): Metrics {
     }
     return metric;
   }
-  const config = (name: string, entry: MetricEntry) => ({ name, help: entry.help, labelNames: [...entry.labels], registers: [registry] });
+
+  /** The registry asks a metric for nothing but this. */
+  function register(name: string, { type, help }: MetricEntry, samples: () => readonly Sample[]): void {
+    const metric = { name, help, type, get: async () => ({ name, help, type, values: samples() }) };
+    registry.registerMetric(metric as unknown as Metric);
+  }
 
   return {
     counter: (name) =>
       once(name, () => {
         const entry = metricEntry(name, 'counter');
-        const counter = new Counter(config(name, entry));
-        const cap = createLabelCap(name, entry);
-        // A counter without labels shows 0 before its first event, as dashboards expect.
-        return { add: (value: number, labels?: Labels) => counter.inc(cap(labels), value) };
+        const series = createSeries(name, entry, () => ({ total: 0 }));
+        register(name, entry, () => series.all().map(({ labels, value }) => ({ labels, value: value.total })));
+        return {
+          add(value, labels) {
+            if (!(finite(name, value) >= 0)) throw new Error(`counter ${name} cannot go down`);
+            series.of(labels).total += value;
+          },
+        } satisfies CounterPort;
       }),
     gauge: (name) =>
       once(name, () => {
         const entry = metricEntry(name, 'gauge');
-        const gauge = new Gauge(config(name, entry));
-        const cap = createLabelCap(name, entry);
-        return { set: (value: number, labels?: Labels) => gauge.set(cap(labels), value) };
+        const series = createSeries(name, entry, () => ({ now: 0 }));
+        register(name, entry, () => series.all().map(({ labels, value }) => ({ labels, value: value.now })));
+        return {
+          set(value, labels) {
+            series.of(labels).now = finite(name, value);
+          },
+        } satisfies GaugePort;
       }),
     histogram: (name) =>
       once(name, () => {
         const entry = metricEntry(name, 'histogram');
-        const histogram = new Histogram({ ...config(name, entry), buckets: [...(entry.buckets ?? [])] });
-        const cap = createLabelCap(name, entry);
-        return { observe: (value: number, labels?: Labels) => histogram.observe(cap(labels), value) };
+        const bounds = entry.buckets ?? [];
+        const series = createSeries(name, entry, (): Bucketed => ({ counts: bounds.map(() => 0), sum: 0, count: 0 }));
+        register(name, entry, () => series.all().flatMap(({ labels, value }) => bucketSamples(name, bounds, labels, value)));
+        return {
+          observe(value, labels) {
+            observe(series.of(labels), bounds, finite(name, value));
+          },
+        } satisfies HistogramPort;
       }),
     text: () => registry.metrics(),
   };
 }
 
-const none: Labels = {};
-
-/** Replaces a label's value by "other" when it is new and the label has `maxLabelValues` values already. */
-function createLabelCap(name: string, entry: MetricEntry): (labels: Labels | undefined) => Labels {
-  const seen = new Map(entry.labels.map((label) => [label, new Set<string>()]));
-  return (labels) => {
-    if (!labels) return none;
-    checkLabels(name, entry, labels);
-    let capped: Record<string, string> | undefined;
-    for (const label in labels) {
-      const values = seen.get(label)!;
-      const value = labels[label]!;
-      if (values.has(value)) continue;
-      if (values.size < maxLabelValues) values.add(value);
-      else {
-        capped ??= { ...labels };
-        capped[label] = 'other';
-      }
-    }
-    return capped ?? labels;
-  };
+/** @throws TypeError for what no metric can take in */
+function finite(name: string, value: number): number {
+  if (!Number.isFinite(value)) throw new TypeError(`metric ${name} was given ${value}`);
+  return value;
 }

@@ -29,14 +29,15 @@ export class RecordedSpan implements Span {
   readonly kind: NonNullable<SpanOptions['kind']>;
   readonly links: readonly TracePlace[];
   readonly startMs: number;
-  readonly attributes: Record<string, AttributeValue> = {};
-  readonly events: SpanEvent[] = [];
+  events: readonly SpanEvent[] = noEvents;
   endMs = 0;
   failed = false;
   failure: string | undefined;
   droppedEvents = 0;
   readonly #keeper: SpanKeeper;
   readonly #recording: boolean;
+  /** As they were given, the newest last: most spans are never read, and putting them together costs more than all else here. */
+  #given: readonly Attributes[] = noAttributes;
 
   constructor(
     name: string,
@@ -64,18 +65,36 @@ export class RecordedSpan implements Span {
     return this.endMs > 0;
   }
 
+  /** `attributes` is kept: it does not change any more. */
   set(attributes: Attributes): void {
     if (!this.#recording || this.ended) return;
-    for (const name in attributes) {
-      const value = attributes[name];
-      if (value !== undefined) this.attributes[name] = value;
+    this.#given = this.#given.length === 0 ? [attributes] : [...this.#given, attributes];
+  }
+
+  get attributes(): Record<string, AttributeValue> {
+    const all: Record<string, AttributeValue> = {};
+    for (const attributes of this.#given) {
+      for (const name in attributes) {
+        const value = attributes[name];
+        if (value !== undefined) all[name] = value;
+      }
     }
+    return all;
+  }
+
+  /** One of the attributes. */
+  attribute(name: string): AttributeValue | undefined {
+    return this.#given.findLast((attributes) => attributes[name] !== undefined)?.[name];
   }
 
   event(name: string, attributes?: Attributes): void {
     if (!this.#recording || this.ended) return;
     if (this.events.length >= maxEvents) this.droppedEvents += 1;
-    else this.events.push({ name, atMs: this.#keeper.now(), attributes });
+    else {
+      const event: SpanEvent = { name, atMs: this.#keeper.now(), attributes };
+      if (this.events === noEvents) this.events = [event];
+      else (this.events as SpanEvent[]).push(event);
+    }
   }
 
   fail(code: string, message?: string): void {
@@ -96,6 +115,8 @@ export class RecordedSpan implements Span {
 }
 
 const none: readonly TracePlace[] = [];
+const noEvents: readonly SpanEvent[] = [];
+const noAttributes: readonly Attributes[] = [];
 
 /** `nowMs`: where an open span is drawn to. */
 export function toSpanRecord(span: RecordedSpan, service: string, process: string, nowMs: number): SpanRecord {

@@ -30,6 +30,7 @@ export function createSampler(name: SamplerName, ratio: number): Sampler {
 function rootSampler(name: SamplerName, ratio: number): (traceId: string) => boolean {
   if (name.endsWith('always_on')) return () => true;
   if (name.endsWith('always_off')) return () => false;
+  if (ratio >= 1) return () => true;
   // The standard's own arithmetic, so that services in other languages decide alike.
   const standard = new TraceIdRatioBasedSampler(ratio);
   return (traceId) => standard.shouldSample(ROOT_CONTEXT, traceId).decision === SamplingDecision.RECORD_AND_SAMPLED;

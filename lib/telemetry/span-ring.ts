@@ -28,7 +28,9 @@ export interface SpanReader<T> {
 }
 
 export function createSpanRing<T>(reader: SpanReader<T>, limit = spanRingLimit): SpanRing<T> {
-  const entries: { span: T; taken: boolean }[] = [];
+  const spans: T[] = [];
+  /** Of the spans at the same places. */
+  const takenAt = new Uint8Array(limit);
   const open = new Set<T>();
   let oldest = 0;
 
@@ -39,16 +41,14 @@ export function createSpanRing<T>(reader: SpanReader<T>, limit = spanRingLimit):
     },
     add(span, taken = false) {
       open.delete(span);
-      const entry = { span, taken };
-      if (entries.length < limit) {
-        entries.push(entry);
-        return;
-      }
-      entries[oldest] = entry;
-      oldest = (oldest + 1) % limit;
+      const full = spans.length === limit;
+      const at = full ? oldest : spans.length;
+      if (full) oldest = (oldest + 1) % limit;
+      spans[at] = span;
+      takenAt[at] = taken ? 1 : 0;
     },
     find({ requestId, traceId }, most = 2000) {
-      const all = [...entries.map(({ span }) => span), ...open];
+      const all = [...spans, ...open];
       const traces = new Set<string>();
       if (traceId !== '') traces.add(traceId);
       if (requestId !== '') for (const span of all) if (reader.requestId(span) === requestId) traces.add(reader.traceId(span));
@@ -59,19 +59,20 @@ export function createSpanRing<T>(reader: SpanReader<T>, limit = spanRingLimit):
         .slice(0, most);
     },
     take(traceIds) {
-      return entries.flatMap((entry) => {
-        if (entry.taken || !traceIds.has(reader.traceId(entry.span))) return [];
-        entry.taken = true;
-        return [entry.span];
+      return spans.filter((span, at) => {
+        if (takenAt[at] === 1 || !traceIds.has(reader.traceId(span))) return false;
+        takenAt[at] = 1;
+        return true;
       });
     },
   };
 }
 
-/** Of any span of ours. */
-export function requestIdOf(attributes: Readonly<Record<string, unknown>>): string | undefined {
-  const id = attributes['switchyard.request.id'];
-  return typeof id === 'string' ? id : undefined;
+/** The attribute of any span of ours that says which request it is about. */
+export const requestIdName = 'switchyard.request.id';
+
+export function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
 }
 
 /** An event as a journey shows it: with its reason, where it has one. */

@@ -36,8 +36,14 @@ export function placeOf(context: TraceContext | undefined): TracePlace | undefin
 /** The active span of the running call, over all services of the process. */
 export const activePlace = new AsyncLocalStorage<TracePlace | undefined>();
 
-/** Eight random hexadecimal digits. */
-const digits = (): string => systemRng.seed().toString(16).padStart(8, '0');
+const words = new Uint32Array(4);
+const bytes = Buffer.from(words.buffer);
 
-export const newTraceId = (): string => digits() + digits() + digits() + digits();
-export const newSpanId = (): string => digits() + digits();
+/** So many random words of 32 bits in hexadecimal, as one flat string: spans keep their ids for as long as they are kept. */
+function digits(count: number): string {
+  for (let index = 0; index < count; index++) words[index] = systemRng.seed();
+  return bytes.toString('hex', 0, 4 * count);
+}
+
+export const newTraceId = (): string => digits(4);
+export const newSpanId = (): string => digits(2);
