@@ -16,6 +16,7 @@ interface AgentOptions {
   readonly url: readonly string[];
   readonly pool?: string;
   readonly id: readonly string[];
+  readonly role?: 'mixed' | 'prefill' | 'decode';
   readonly kind: 'auto' | 'vllm' | 'sglang' | 'llama-server' | 'generic';
   readonly model?: string;
   readonly apiKeyEnv?: string;
@@ -43,6 +44,7 @@ export function addAgentCommand(program: Command): void {
     .option('--pool <pool>', 'pool of the fleet file that they join; needed when there are several')
     .option('--id <name>', 'name of its instance; default: the name of the pool, ext and a number', more, [])
     .addOption(new Option('--kind <kind>', 'what they are').choices(['auto', 'vllm', 'sglang', 'llama-server', 'generic']).default('auto'))
+    .addOption(new Option('--role <role>', 'what they compute in a pool that shares the work').choices(['mixed', 'prefill', 'decode']))
     .option('--model <name>', 'name that they know the model by; default: what they list first')
     .option('--api-key-env <variable>', 'environment variable with the key that they want')
     .option('--max-running <n>', 'requests at a server at once, where it does not say', atLeastOne)
@@ -58,14 +60,14 @@ Connects to what NATS_URL and REDIS_URL name, or to the \`npm start\` of this fo
 async function run(options: AgentOptions): Promise<void> {
   const running = readRunFile();
   const configFolder = configFolderOf(running !== undefined);
-  const { pool, url, id, kind, model, apiKeyEnv, maxRunning } = options;
+  const { pool, url, id, role, kind, model, apiKeyEnv, maxRunning } = options;
   const settings = {
     kind,
     ...(model !== undefined && { model }),
     ...(apiKeyEnv !== undefined && { apiKeyEnv }),
     ...(maxRunning !== undefined && { maxRunning }),
   };
-  const { fleet, instances } = withServers(loadFleet(configFolder), { pool, urls: url, ids: id, settings });
+  const { fleet, instances } = withServers(loadFleet(configFolder), { pool, urls: url, ids: id, role, settings });
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-agent-'));
   try {
     for (const name of readdirSync(configFolder)) {

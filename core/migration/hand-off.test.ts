@@ -5,7 +5,8 @@ import { handOffTerms, planHandOff } from './hand-off.ts';
 const from = { requestId: 'r', epoch: 3, instanceId: 'p', gatewayId: 'gateway-1', to: { instanceId: 'd', address: 'ws://d' } };
 const status = (sequence: Parameters<typeof aSequence>[1] = {}, kvBytesPerToken = 256) =>
   anInstance('p', { kvBytesPerToken, sequences: [aSequence('r', { epoch: 3, promptTokens: 2_000, ...sequence })] }).status!;
-const planned = (ways: readonly string[] = ['kv_export'], ...of: Parameters<typeof status>) => planHandOff(from, status(...of), new Set(ways));
+const planned = (ways: readonly string[] = ['kv_export'], ...of: Parameters<typeof status>) =>
+  planHandOff(from, status(...of), new Set(ways), { followFromBytes: 1e6 });
 
 test('a plan names both ends, their epochs, and has the same id each time', () => {
   expect(planned()).toMatchObject({

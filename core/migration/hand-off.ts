@@ -32,8 +32,6 @@ export type Staying = 'few_tokens' | 'sequence_finished' | 'not_movable';
 export const handOffTerms = {
   /** With fewer tokens to go a request finishes sooner where it is. */
   minRemainingTokens: 16,
-  /** KV from which a state is followed by its target; less is copied at once. */
-  followFromBytes: 1e6,
   bytesPerSecond: 1e9,
   stagesAhead: 7,
   lastStageBlocks: 16,
@@ -48,17 +46,21 @@ const spareTokens = 64;
 
 type Source = Pick<InstanceStatus, 'blockTokens' | 'kvBytesPerToken' | 'stepModel' | 'stepMs' | 'running' | 'sequences'>;
 
-/** `ways`: what the source's engine can do; the router has chosen a target that can do the same. */
+/**
+ * `ways`: what the source's engine can do; the router has chosen a target that can do the same. `followFromBytes`: KV from which a
+ * state is followed by its target; less is copied at once.
+ */
 export function planHandOff(
   from: { readonly requestId: string; readonly epoch: number; readonly instanceId: string; readonly gatewayId: string; readonly to: HandOff },
   status: Source,
   ways: Parameters<typeof modeOf>[0],
+  limits: Parameters<typeof modeOf>[2],
 ): HandOffPlan | Staying {
   const sequence = status.sequences.find(({ requestId, epoch }) => requestId === from.requestId && epoch === from.epoch);
   if (!sequence) return 'sequence_finished';
   if (remainingTokens(sequence) < handOffTerms.minRemainingTokens) return 'few_tokens';
   const bytes = contextTokens(sequence) * status.kvBytesPerToken;
-  const choice = modeOf(ways, bytes, handOffTerms);
+  const choice = modeOf(ways, bytes, limits);
   if (!choice || sequence.state !== 'decode') return 'not_movable';
   const { mode } = choice;
   const { stagesAhead, lastStageBlocks, connections, pauseLeaseMs, reservationTtlMs } = handOffTerms;

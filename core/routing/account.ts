@@ -21,6 +21,8 @@ export interface InFlightBooking {
   /** Tokens that have to be computed before its first token. */
   readonly computeTokens: number;
   readonly atMs: number;
+  /** What the prompt is known by where it is cached. */
+  readonly prefixHashes?: readonly number[];
 }
 
 export interface AccountLimits {
@@ -82,11 +84,20 @@ export class InFlightAccount {
   /** Request id to the accounts whose last report lists it: one, or two while it moves. */
   readonly #listedBy = new Map<string, InstanceAccount[]>();
   readonly #changed: (instanceId: string) => void;
+  readonly #handedOver: (booking: InFlightBooking) => void;
 
-  /** `changed` is told of every instance whose correction is another one now. */
-  constructor(limits: AccountLimits = defaultAccountLimits, changed: (instanceId: string) => void = () => {}) {
+  /**
+   * `changed` is told of every instance whose correction is another one now, `handedOver` of every booking that has come to its
+   * second instance.
+   */
+  constructor(
+    limits: AccountLimits = defaultAccountLimits,
+    changed: (instanceId: string) => void = () => {},
+    handedOver: (booking: InFlightBooking) => void = () => {},
+  ) {
     this.#limits = limits;
     this.#changed = changed;
+    this.#handedOver = handedOver;
   }
 
   get size(): number {
@@ -183,7 +194,10 @@ export class InFlightAccount {
       const booking = account.booked.get(requestId);
       if (booking) this.#reported(booking);
       const expected = account.expected.get(requestId);
-      if (expected) this.#expectNoMore(expected);
+      if (expected) {
+        this.#expectNoMore(expected);
+        this.#handedOver(expected);
+      }
       if (this.#ended.has(requestId)) this.#countEnded(account, requestId);
     }
     this.#dropOlder(account, nowMs);

@@ -5,7 +5,7 @@ import type { FleetView, InstanceView } from '../../proto/gen/messages.ts';
 import { type EngineFault, isEngineFault } from '../engine/engine-health.ts';
 import { changeOfView, type FleetChange } from '../tracking/fleet-replica.ts';
 import type { ViewHeader } from '../tracking/fleet-view.ts';
-import { type AccountLimits, InFlightAccount } from './account.ts';
+import { type AccountLimits, InFlightAccount, type InFlightBooking } from './account.ts';
 import { inputOf } from './candidate.ts';
 import { PoolTable } from './fleet-table.ts';
 
@@ -19,8 +19,9 @@ export class FleetLoad {
   /** Instance id to the table that has it. */
   readonly #homes = new Map<string, PoolTable>();
 
-  constructor(limits?: AccountLimits) {
-    this.account = new InFlightAccount(limits, (instanceId) => this.#correct(instanceId));
+  /** `handedOver` is told of bookings that have come to their second instance. */
+  constructor(limits?: AccountLimits, handedOver?: (booking: InFlightBooking) => void) {
+    this.account = new InFlightAccount(limits, (instanceId) => this.#correct(instanceId), handedOver);
   }
 
   /** An empty table for a pool of which nothing is known. */

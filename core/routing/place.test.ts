@@ -98,6 +98,16 @@ describe('the account of a pair', () => {
     expect(memory.sessions.get('s')).toBe(first.chosen!.handOff!.instanceId);
   });
 
+  test('knows the prefix where it goes on once it is there, and not before', () => {
+    const memory = knowing(fleet());
+    const prefixHashes = Array.from({ length: 40 }, (_, index) => index);
+    const alike = (id: string) => aRequest(id, { promptTokens: 40 * 64 + 100, prefixHashes });
+    const to = decided(memory, alike('r1')).placement!.handOffInstanceId;
+    expect(places(decided(memory, alike('r2')))).toMatch(/^p>/);
+    report(memory, 2_500, decode(to, { sequenceNumber: 2, sequences: [aSequence('r1')] }));
+    expect(places(decided(memory, alike('r3')))).toBe(to);
+  });
+
   test('holds the blocks where it goes on while the prompt is computed, until it is there', () => {
     const memory = knowing(fleet());
     const { placement } = decided(memory, request('r1'));

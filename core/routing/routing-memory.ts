@@ -25,8 +25,8 @@ export class RoutingMemory {
   readonly #reported = new Map<string, { readonly incarnation: number; readonly sequenceNumber: number }>();
 
   constructor(limits: { account?: AccountLimits; prefixes?: PrefixIndexLimits; sessions?: number } = {}) {
-    this.fleet = new FleetLoad(limits.account);
     this.prefixes = new PrefixIndex(limits.prefixes);
+    this.fleet = new FleetLoad(limits.account, ({ handOffInstanceId, prefixHashes = [] }) => this.prefixes.add(handOffInstanceId, prefixHashes));
     this.sessions = new SessionIndex(limits.sessions);
   }
 
@@ -45,8 +45,8 @@ export class RoutingMemory {
     this.fleet.account.book(placement);
     const { instanceId, handOffInstanceId, prefixHashes, sessionId } = placement;
     this.prefixes.add(instanceId, prefixHashes);
-    // With the KV its prefix goes there too, and the session is continued there.
-    if (handOffInstanceId !== '') this.prefixes.add(handOffInstanceId, prefixHashes);
+    // The session is continued where the KV goes. That has the prefix too once the request is there: until then prompts that
+    // begin alike would be computed there again.
     this.sessions.set(sessionId, handOffInstanceId || instanceId);
   }
 

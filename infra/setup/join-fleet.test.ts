@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { fleetSchema } from '../../lib/config/fleet.ts';
+import { roleOf } from '../../lib/config/instance-role.ts';
 import { withServers } from './join-fleet.ts';
 
 const sim = { profile: 'llama-3.1-8b-h100' };
@@ -35,4 +36,15 @@ describe('is told what to do who', () => {
   ])('%s', (_what, fleet, more, text) => {
     expect(() => withServers(fleet, { ...none, urls: ['http://a:8000'], ...more })).toThrow(text);
   });
+});
+
+test('their role is that of their pool, decode where others of it prefill, or what is said', () => {
+  const apart = fleetSchema.parse({ pools: [{ ...chat, prefillInstances: 1 }] });
+  const roleIn = (fleet: typeof one, role?: 'prefill') => {
+    const joined = withServers(fleet, { ...none, urls: ['http://a:8000', 'http://b:8000'], role }).fleet.pools[0]!;
+    return ['chat-ext-1', 'chat-ext-2'].map((id) => roleOf(joined, id));
+  };
+  expect(roleIn(one)).toEqual(['mixed', 'mixed']);
+  expect(roleIn(apart)).toEqual(['decode', 'decode']);
+  expect(roleIn(apart, 'prefill')).toEqual(['prefill', 'prefill']);
 });

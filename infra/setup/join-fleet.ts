@@ -1,7 +1,8 @@
 // The fleet as an agent sees it that brings servers of its own into a pool: everything is as in the fleet file but what the
 // instances of that pool are. Other processes need not know that.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
-import { type FleetConfig, type OpenaiEngineConfig, poolSchema } from '../../lib/config/fleet.ts';
+import { type FleetConfig, type OpenaiEngineConfig, type PoolConfig, poolSchema } from '../../lib/config/fleet.ts';
+import { isShared } from '../../lib/config/instance-role.ts';
 import { serversOf } from '../../lib/engines/openai/servers.ts';
 
 export interface BroughtServers {
@@ -10,6 +11,8 @@ export interface BroughtServers {
   readonly urls: readonly string[];
   /** Names of the instances; default: the pool's, the word "ext" and a number. */
   readonly ids: readonly string[];
+  /** What they compute; default: as the pool says, and decode where others of it prefill. */
+  readonly role?: PoolConfig['role'] | undefined;
   readonly settings: Partial<Omit<OpenaiEngineConfig, 'servers'>>;
 }
 
@@ -20,7 +23,7 @@ export interface JoinedFleet {
 }
 
 /** @throws SwitchyardError `unknown_pool` | `invalid_config`, with what to do */
-export function withServers(fleet: FleetConfig, { pool: wanted, urls, ids, settings }: BroughtServers): JoinedFleet {
+export function withServers(fleet: FleetConfig, { pool: wanted, urls, ids, role, settings }: BroughtServers): JoinedFleet {
   const names = fleet.pools.map(({ id }) => id).join(', ');
   if (wanted === undefined && fleet.pools.length > 1)
     throw new SwitchyardError('unknown_pool', `which pool are they for? --pool takes one of ${names}`);
@@ -34,7 +37,8 @@ export function withServers(fleet: FleetConfig, { pool: wanted, urls, ids, setti
     throw new SwitchyardError('invalid_config', `${ids.length} names for ${urls.length} servers: give --id once for each --url, or not at all`);
   const servers = urls.map((url, index) => ({ url, id: ids[index] ?? `${pool.id}-ext-${index + 1}` }));
   const { sim: _sim, llama: _llama, ...rest } = pool;
-  const parsed = poolSchema.safeParse({ ...rest, engine: 'openai', openai: { ...pool.openai, ...settings, servers } });
+  const roles = { role: role ?? (isShared(pool) ? 'decode' : pool.role), prefillInstances: 0 };
+  const parsed = poolSchema.safeParse({ ...rest, ...roles, engine: 'openai', openai: { ...pool.openai, ...settings, servers } });
   if (!parsed.success)
     throw new SwitchyardError('invalid_config', parsed.error.issues.map(({ path, message }) => `${path.slice(1).join('.')}: ${message}`).join('; '));
   const joined = parsed.data;

@@ -20,7 +20,7 @@ export function leastInstances({ prefillInstances }: Pick<PoolConfig, 'prefillIn
 }
 
 /** Some of its instances prefill for the others. */
-function isShared({ prefillInstances, openai }: RolesOf): boolean {
+export function isShared({ prefillInstances, openai }: RolesOf): boolean {
   return prefillInstances > 0 || (openai?.servers.some(({ role }) => role !== undefined) ?? false);
 }
 

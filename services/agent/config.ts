@@ -60,6 +60,12 @@ export const agentSchema = z
       .max(256)
       .default(8)
       .describe('requests that prefill instances of this process hand over at the same time; others wait their turn, decoding where they are'),
+    followFromBytes: z
+      .number()
+      .min(0)
+      .max(1e15)
+      .default(1e6)
+      .describe('KV from which a request that is handed over as one state is followed by its target; less is copied while it stands still, bytes'),
     stageTimeoutMs: z.int().min(100).max(600_000).default(30_000).describe('limit for one copy stage, ms'),
     fleet: fleetSchema,
   })

@@ -132,6 +132,26 @@ describe('a request that is to go on elsewhere', () => {
     expect(world.telemetry.spans.find(({ name }) => name === 'hand_off')!.attributes).toMatchObject(outcome);
   });
 
+  test('waits for a target that is full, decoding, and goes there when it has room', async () => {
+    const held = (blocks: number, id: string) =>
+      gateway.bus.request(
+        contracts.reserve,
+        ['b'],
+        { ...{ instanceId: 'b', reservationId: id, requestId: id, epoch: 1, blocks, ttlMs: 400 }, purpose: 'migration', sourceInstanceId: 'x' },
+        { timeoutMs: 1_000 },
+      );
+    expect((await settled(held(60, 'm-1'))).refusal).toBeNull();
+    source.open('a', 'req-1', { body, handOff });
+    await until(() => commands.length === 1);
+    await expectExact();
+    const spans = world.telemetry.spans.filter(({ name }) => name === 'hand_off');
+    expect(spans.map(({ attributes }) => attributes['switchyard.code'] ?? attributes['switchyard.outcome'])).toEqual([
+      'target_full',
+      'target_full',
+      'committed',
+    ]);
+  });
+
   test('is asked about when the answer is late: committed it has moved', async () => {
     lateMs = 1_500;
     source.open('a', 'req-1', { body, handOff });

@@ -20,6 +20,7 @@ export interface HandOffs {
 export interface HandOffsOptions {
   readonly ports: Pick<Ports, 'bus' | 'clock' | 'telemetry'>;
   readonly atOnce: number;
+  readonly followFromBytes: number;
   readonly find: (instanceId: string) => Hosted | undefined;
 }
 
@@ -27,14 +28,18 @@ interface Waiting {
   readonly instanceId: string;
   readonly job: HandOffJob;
   readonly sinceMs: number;
+  readonly tries: number;
 }
 
 /** Requests that wait their turn; further ones stay where they are. */
 const mostWaiting = 1_000;
+/** A full target often has room a moment later; meanwhile the sequence decodes on. */
+const mostTries = 5;
+const againMs = 250;
 const reserveMs = 1_000;
 const dropMs = 1_000;
 
-export function createHandOffs({ ports, atOnce, find }: HandOffsOptions): HandOffs {
+export function createHandOffs({ ports, atOnce, followFromBytes, find }: HandOffsOptions): HandOffs {
   const { bus, clock, telemetry } = ports;
   const ended = telemetry.counter('switchyard_hand_offs_total');
   const duration = telemetry.histogram('switchyard_hand_off_duration_seconds');
@@ -42,6 +47,7 @@ export function createHandOffs({ ports, atOnce, find }: HandOffsOptions): HandOf
   const bytesSent = telemetry.counter('switchyard_hand_off_bytes_total');
   const waiting: Waiting[] = [];
   let active = 0;
+  let stopped = false;
 
   function next(): void {
     while (active < atOnce) {
@@ -55,7 +61,8 @@ export function createHandOffs({ ports, atOnce, find }: HandOffsOptions): HandOf
     }
   }
 
-  async function handOff({ instanceId, job, sinceMs }: Waiting): Promise<void> {
+  async function handOff(one: Waiting): Promise<void> {
+    const { instanceId, job, sinceMs, tries } = one;
     // The step that gave the first token ends first.
     await Promise.resolve();
     const hosted = find(instanceId);
@@ -69,6 +76,11 @@ export function createHandOffs({ ports, atOnce, find }: HandOffsOptions): HandOf
     const parent = job.traceparent === '' ? {} : { parent: { traceparent: job.traceparent } };
     await telemetry.span('hand_off', { attributes, ...parent }, async (span) => {
       const given = await giveAway(hosted, job, span).catch((thrown) => stays(toRefusal(thrown).code));
+      if (given.code === 'target_full' && tries < mostTries) {
+        span.set({ 'switchyard.code': given.code, 'switchyard.attempt': tries });
+        clock.after(againMs, () => wait({ ...one, tries: tries + 1 }));
+        return;
+      }
       tell(hosted.pool, given, sinceMs, span);
     });
   }
@@ -87,15 +99,15 @@ export function createHandOffs({ ports, atOnce, find }: HandOffsOptions): HandOf
 
   async function giveAway(hosted: Hosted, job: HandOffJob, span: Span): Promise<GivenAway> {
     const { adapter, instanceId } = hosted;
-    const plan = planHandOff({ ...job, instanceId }, adapter.status(), adapter.supports);
+    const plan = planHandOff({ ...job, instanceId }, adapter.status(), adapter.supports, { followFromBytes });
     if (typeof plan === 'string') return stays(plan);
     span.set({ 'switchyard.migration.id': plan.migrationId, 'switchyard.migration.mode': plan.mode, 'switchyard.to_epoch': plan.toEpoch });
-    const held = await reserve(plan).catch((thrown) => toRefusal(thrown));
-    if ('code' in held) {
-      // Its answer may be lost, and the blocks held.
+    const held = await reserve(plan).catch(async (thrown) => {
+      // The answer may be lost, and the blocks held.
       await drop(plan);
-      return stays(held.code);
-    }
+      return toRefusal(thrown);
+    });
+    if ('code' in held) return stays(held.code);
     const given = await move(hosted, plan, held);
     // Of an undecided one the target may be speaking already: what nobody takes over frees itself.
     if (given.committed === false) await drop(plan);
@@ -135,16 +147,22 @@ export function createHandOffs({ ports, atOnce, find }: HandOffsOptions): HandOf
     await bus.request(contracts.dropReservation, [instanceId], { instanceId, reservationId }, { timeoutMs: dropMs }).catch(() => {});
   }
 
+  function wait(one: Waiting): void {
+    if (stopped) return;
+    if (waiting.length >= mostWaiting) {
+      ended.add(1, { pool: find(one.instanceId)?.pool ?? '', outcome: 'kept', code: 'queue_full' });
+      return;
+    }
+    waiting.push(one);
+    next();
+  }
+
   return {
-    begin(instanceId, job) {
-      if (waiting.length >= mostWaiting) {
-        ended.add(1, { pool: find(instanceId)?.pool ?? '', outcome: 'kept', code: 'queue_full' });
-        return;
-      }
-      waiting.push({ instanceId, job, sinceMs: clock.now() });
-      next();
+    begin: (instanceId, job) => wait({ instanceId, job, sinceMs: clock.now(), tries: 1 }),
+    stop() {
+      stopped = true;
+      waiting.splice(0);
     },
-    stop: () => void waiting.splice(0),
   };
 }
 

@@ -41,7 +41,7 @@ async function start(config: AgentConfig, ports: Ports): Promise<Running<AgentCo
     addresses: () => ({ link: links.address, kv: kv.address }),
   });
 
-  const handOffs = createHandOffs({ ports, atOnce: config.handOffsAtOnce, find: instances.get });
+  const handOffs = createHandOffs({ ports, atOnce: config.handOffsAtOnce, followFromBytes: config.followFromBytes, find: instances.get });
 
   function hold(link: number, held: boolean): void {
     for (const { instanceId, adapter } of instances.all()) {
