@@ -9,6 +9,7 @@ import { ReserveReply } from '../../proto/gen/messages.ts';
 import { type BusGate, type GateMessage, startBusGate } from '../support/bus-gate.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Fleet, startFleet } from '../support/fleet.ts';
+import { movingEngines } from '../support/moving-engines.ts';
 import { connectStreams, problems, type Streams } from './live-streams.ts';
 
 const model = 'llama-3.1-8b';
@@ -152,6 +153,41 @@ describe('a pool with a prefill instance', () => {
     cut.letGo();
     expect(problems(results)).toEqual([]);
     await nothingIsHeld();
+  }, 120_000);
+});
+
+const [, llama] = await movingEngines();
+describe.runIf(llama)('a pool of llama.cpp engines with a prefill instance', () => {
+  const count = 8;
+  let fleet: Fleet;
+  let streams: Streams;
+  const router = (disaggregateFromTokens: number) => ({ profile: { disaggregateFromTokens } });
+  beforeAll(async () => {
+    fleet = await startFleet({
+      pools: [{ id: 'chat', instances: 2, max: 2, prefillInstances: 1, ...llama!.pool }],
+      // The model's states are small: they are followed all the same.
+      settings: { agent: { ...llama!.agentSettings, followFromBytes: 0 }, router: router(100_000), 'migration-coordinator': { mode: 'off' } },
+    });
+    streams = connectStreams(fleet.gatewayUrl);
+    // Answers that nobody has moved.
+    await llama!.learn(fleet.gatewayUrl, '', count);
+  }, 240_000);
+  afterAll(async () => {
+    await streams?.close();
+    await fleet?.stop();
+  });
+
+  it('goes on at the other one with the very tokens, while the source says more', async () => {
+    fleet.configure('router', router(16));
+    await eventually('the router takes the setting', 10_000, () => ({
+      ok: fleet.log('router-1').includes('settings'),
+      seen: fleet.log('router-1').slice(-500),
+    }));
+    const results = await Promise.all(Array.from({ length: count }, (_, index) => streams.open(llama!.request('', index))));
+    expect(problems(results)).toEqual([]);
+    const rows = await fleet.requests(true);
+    const moved = results.map(({ requestId }) => rows.find(({ id }) => id === requestId)!);
+    expect(moved.map(({ instance, migrations, failovers }) => [instance, migrations, failovers])).toEqual(results.map(() => ['chat-2', 1, 0]));
   }, 120_000);
 });
 

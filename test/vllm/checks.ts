@@ -12,6 +12,8 @@ export interface World {
   readonly fleet: Fleet;
   /** chat-1 and chat-2. */
   readonly servers: readonly [VllmServer, VllmServer];
+  /** Another fleet with the same servers: the first prefills, the second decodes. */
+  byRole(): Promise<Fleet>;
 }
 
 export interface Check {
@@ -49,6 +51,7 @@ export const checks: readonly Check[] = [
   { name: 'KV events', run: kvEvents },
   { name: 'dangerous request', run: dangerous },
   { name: 'NIXL migration, 20 of 20', run: migrations },
+  { name: 'P/D by role', run: prefillAndDecode },
   { name: 'fail-over after kill -9', run: failover },
 ];
 
@@ -283,6 +286,51 @@ async function moveOnce(
   await stream.ended;
   const isEarly = !ended || planned === 'recompute' || ended.code === 'unknown_request' || ended.code === 'sequence_finished';
   return isEarly ? undefined : { stream, ended: ended!, path, body };
+}
+
+const pairs = 10;
+
+/** The same servers in a fleet of their own, where the first computes prompts and the second goes on. */
+async function prefillAndDecode(world: World): Promise<string> {
+  const { servers } = world;
+  const fleet = await world.byRole();
+  try {
+    const fetchedBefore = await fetched(servers);
+    const asked = Array.from({ length: pairs }, (_, round) => {
+      const path = pathOf(round);
+      return { path, body: { ...ask(path, prompt(80 + 40 * round), 150), return_token_ids: true } };
+    });
+    const streams: Talk[] = [];
+    // Two at a time.
+    for (let first = 0; first < pairs; first += 2) {
+      const two = await Promise.all(asked.slice(first, first + 2).map(({ path, body }) => talk(fleet.gatewayUrl, path, body)));
+      await Promise.all(two.map(({ ended }) => ended));
+      streams.push(...two);
+    }
+    const rows = await fleet.requests(true);
+    const wrong: string[] = [];
+    for (const [round, { path, body }] of asked.entries()) {
+      const stream = streams[round]!;
+      const { instance, migrations: moves, failovers } = rows.find(({ id }) => id === stream.requestId)!;
+      // From the server that computed the prompt and no more.
+      const reference = await heard(servers[0].url, path, body);
+      const told = `round ${round} (${path}): `;
+      if (stream.error) wrong.push(told + stream.error);
+      else if (instance !== 'chat-2' || moves !== 1 || failovers !== 0)
+        wrong.push(`${told}ended at ${instance} after ${moves} moves, ${failovers} fail-overs`);
+      else if (stream.tokenIds.join() !== reference.tokenIds.join())
+        wrong.push(`${told}differs at ${firstDifference(stream.tokenIds, reference.tokenIds)}`);
+      else if (stream.text !== reference.text) wrong.push(`${told}the same tokens, another text`);
+    }
+    const pulled = (await fetched(servers)) - fetchedBefore;
+    const longest = streams.map(({ atMs }) => Math.max(...atMs.slice(1).map((ms, index) => ms - atMs[index]!)));
+    const noted = `${pairs - wrong.length} of ${pairs} computed by one server and gone on at the other, token-exact; ${pulled} prompt tokens fetched; longest wait between two tokens ${Math.round(middle(longest))} ms (p50), ${Math.round(Math.max(...longest))} ms (max)`;
+    assert.deepEqual(wrong, [], noted);
+    assert(pulled > pairs * 40, noted);
+    return noted;
+  } finally {
+    await fleet.stop();
+  }
 }
 
 function firstDifference(one: readonly number[], other: readonly number[]): string {

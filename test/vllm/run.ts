@@ -41,22 +41,29 @@ async function begin(folder: string): Promise<World> {
     const fleetStep = progress.step('Switchyard', 'starting');
     const fleet = await startFleet(fleetOptions(servers));
     fleetStep.done(fleet.gatewayUrl);
-    return { fleet, servers: servers as [VllmServer, VllmServer] };
+    return { fleet, servers: servers as [VllmServer, VllmServer], byRole: () => startFleet(fleetOptions(servers, ['prefill', 'decode'])) };
   } finally {
     progress.close();
   }
 }
 
-function fleetOptions(servers: readonly VllmServer[]): Parameters<typeof startFleet>[0] {
+function fleetOptions(servers: readonly VllmServer[], roles: readonly string[] = []): Parameters<typeof startFleet>[0] {
   return {
     pools: [
       {
         ...{ id: 'chat', models: ['tiny'], engine: 'openai', instances: servers.length, max: servers.length },
-        openai: { servers: servers.map(({ url, kvEvents, kvReplay }) => ({ url, kvEvents, kvReplay })), pollMs: 200 },
+        openai: {
+          servers: servers.map(({ url, kvEvents, kvReplay }, index) => ({ url, kvEvents, kvReplay, ...(roles[index] && { role: roles[index] }) })),
+          pollMs: 200,
+        },
       },
     ],
     // Moves only when it is asked for; nobody is given up because the machine is busy.
-    settings: { 'migration-coordinator': { mode: 'off' }, gateway: { stallMs: 60_000, firstTokenMs: 120_000 } },
+    settings: {
+      'migration-coordinator': { mode: 'off' },
+      router: { profile: { disaggregateFromTokens: 32 } },
+      gateway: { stallMs: 60_000, firstTokenMs: 120_000 },
+    },
   };
 }
 
