@@ -64,8 +64,8 @@ export class NodeRequest implements HttpRequest {
         else parts.push(part);
       }
       incoming.on('data', take);
-      incoming.once('end', () => resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts)));
-      incoming.once('close', () => {
+      incoming.on('end', () => resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts)));
+      incoming.on('close', () => {
         if (!incoming.complete) reject(new SwitchyardError('client_left', 'the client left while it sent the body'));
       });
     });
