@@ -9,6 +9,7 @@ import type { Telemetry } from '../ports/telemetry.ts';
 import { watchConnection } from './nats-connection.ts';
 import { createNatsLog } from './nats-log.ts';
 import { createNatsWire } from './nats-wire.ts';
+import type { Neighbours } from './neighbours.ts';
 import { createWireBus } from './wire-bus.ts';
 
 export interface NatsBusOptions {
@@ -25,6 +26,8 @@ export interface NatsBusOptions {
   readonly tls?: TlsMaterial | undefined;
   /** Of the subjects that answers come to: the server lets a user listen to its own alone. Default: _INBOX */
   readonly inboxPrefix?: string;
+  /** The other buses of this process. */
+  readonly neighbours?: Neighbours | undefined;
   /** Gives up waiting for the first connection. Default: never. */
   readonly signal?: AbortSignal;
 }
@@ -49,7 +52,8 @@ export async function connectNatsBus(options: NatsBusOptions): Promise<Bus> {
   const connection = watchConnection(nats, telemetry, options.inboxPrefix);
   const manager = await jetstreamManager(nats, { checkAPI: false });
   const log = createNatsLog({ connection, client: jetstream(nats), manager, clock, telemetry });
-  return createWireBus({ wire: createNatsWire(connection, log, telemetry), identity, clock, telemetry, newId: () => rng.id('m-') });
+  const wire = createNatsWire(connection, log, telemetry);
+  return createWireBus({ wire: options.neighbours?.join(wire) ?? wire, identity, clock, telemetry, newId: () => rng.id('m-') });
 }
 
 async function connectPatiently(options: NatsBusOptions): Promise<NatsConnection> {

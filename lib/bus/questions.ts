@@ -103,7 +103,7 @@ export function createQuestions(options: { wire: Wire; clock: Clock; telemetry: 
 
   async function ask(message: Outgoing, timeoutMs: number): Promise<WireMessage> {
     let answer: WireMessage | undefined;
-    await exchange(message, timeoutMs, (received) => {
+    await exchange({ ...message, oneAnswer: true }, timeoutMs, (received) => {
       if (received.noResponders) throw new SwitchyardError('no_responders', `nobody serves ${message.subject}`);
       const failure = failureOf(received.headers);
       if (failure) throw failure;

@@ -20,6 +20,8 @@ export interface Outgoing {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly reply?: string | undefined;
+  /** A question that one answer satisfies, whoever gives it. */
+  readonly oneAnswer?: boolean;
   readonly headers?: Headers | undefined;
 }
 

@@ -50,7 +50,7 @@ export const environmentSchema = z.object({
     .string()
     .optional()
     .describe(
-      'JSON with the credentials of this process: `nats.nkeySeed`, `redis.user`, `redis.password`, `fleetSecret`; readable by its owner alone',
+      'JSON with the credentials of this process: `nats.nkeySeed`, `redis.user`, `redis.password`, `fleetSecret`; readable by its owner alone. `{service}` in it stands for the name of the service, where several run in one process',
     ),
   SWITCHYARD_FLEET_SECRET: z
     .string()

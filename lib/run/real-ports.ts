@@ -1,5 +1,6 @@
 // The ports of a real process. Waits for NATS and Redis, which nothing can start without; Temporal may come later.
 import { connectNatsBus, type NatsLogin } from '../bus/nats-bus.ts';
+import type { Neighbours } from '../bus/neighbours.ts';
 import { systemClock } from '../clock/system-clock.ts';
 import { createNodeHttp } from '../http/node-http.ts';
 import type { LinkSecrets } from '../net/link-secrets.ts';
@@ -21,6 +22,8 @@ export interface RealPortsOptions {
   readonly identity: Identity;
   /** Its name. */
   readonly service: string;
+  /** The other services of this process. */
+  readonly neighbours?: Neighbours | undefined;
   readonly telemetry: Telemetry;
   /** Of the process's environment. Default: none is set. */
   readonly variable?: (name: string) => string | undefined;
@@ -75,6 +78,7 @@ export async function connectRealPorts(options: RealPortsOptions): Promise<RealP
       tls: tls.nats,
       login,
       inboxPrefix: inboxPrefixOf(busUser(login, credentials) ?? options.service),
+      neighbours: options.neighbours,
     });
     options.waiting(`waiting for Redis at ${hidePassword(environment.REDIS_URL)}`);
     await storeConnected(store, clock, telemetry, environment.REDIS_URL, signal);

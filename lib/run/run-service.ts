@@ -1,20 +1,15 @@
-// Runs one service as a process: environment, telemetry, configuration, real ports, start, and a drain at the end.
-// All of a service's main.ts. The only place that reads process.env for services.
+// Runs one service as a process, or several in one: environment, telemetry, probes, start, and a drain at the end. All of a
+// service's main.ts. The only place that reads process.env for services.
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
+import { createNeighbours } from '../bus/neighbours.ts';
 import { systemClock } from '../clock/system-clock.ts';
-import { openConfigFolder } from '../config/config-folder.ts';
-import { withoutSecrets } from '../config/load.ts';
 import { sleep } from '../ports/clock.ts';
 import { systemRng } from '../rng/system-rng.ts';
 import { createOtelTelemetry, type OtelTelemetry } from '../telemetry/otel.ts';
 import { type Probe, startProbe } from '../telemetry/probe/probe.ts';
-import { readCredentials } from './credentials.ts';
-import { serveDescription } from './describe.ts';
+import { createMetrics } from '../telemetry/prometheus.ts';
 import { type Environment, environmentWarnings, readEnvironment } from './environment.ts';
-import { connectRealPorts, type RealPorts } from './real-ports.ts';
-import { reloadOnChange } from './reload.ts';
-import type { Running, Service } from './service.ts';
-import { shareKeptTraces } from './share-kept-traces.ts';
+import { type AnyService, hostService } from './hosted-service.ts';
 import { onStopRequest } from './stop-request.ts';
 import { version } from './version.ts';
 
@@ -23,116 +18,108 @@ const closeWithinMs = 5000;
 const readyLookMs = 25;
 
 /** Resolves when the service has been started. The process ends by itself: 0 after a drain, 1 after a failure. */
-export async function runService<Config>(service: Service<Config>): Promise<void> {
+export async function runService(service: AnyService): Promise<void> {
+  await runServices([service]);
+}
+
+/**
+ * Several services in one process: each with its own name, credentials, connections and settings, as if alone; questions that they
+ * ask each other stay within the process. They end in the order given, each when it has drained.
+ */
+export async function runServices(services: readonly AnyService[]): Promise<void> {
   const startedAtMs = systemClock.now();
   const environment = environmentOrExit();
-  const id = environment.SWITCHYARD_ID ?? `${service.name}-${systemRng.id('').slice(0, 6)}`;
-  const identity = { id, pid: process.pid };
-  const telemetry = createOtelTelemetry({
-    service: service.name,
-    ...identity,
-    version,
-    clock: systemClock,
-    logLevel: environment.SWITCHYARD_LOG_LEVEL,
-    logFormat: environment.SWITCHYARD_LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
-    exporter: environment.OTEL_TRACES_EXPORTER,
-    sampler: environment.OTEL_TRACES_SAMPLER,
-    sampleRatio: environment.OTEL_TRACES_SAMPLER_ARG,
-    tracingOff: environment.OTEL_SDK_DISABLED,
+  const alone = services.length === 1;
+  const processId = environment.SWITCHYARD_ID ?? `${alone ? services[0]!.name : 'process'}-${systemRng.id('').slice(0, 6)}`;
+  const metrics = createMetrics();
+  const neighbours = alone ? undefined : createNeighbours();
+  const stopping = new AbortController();
+  let probe: Probe | undefined;
+  let stopped = false;
+
+  const members = services.map((service) => {
+    const identity = { id: alone ? processId : `${service.name}-${processId}`, pid: process.pid };
+    const telemetry = createOtelTelemetry({
+      service: service.name,
+      ...identity,
+      version,
+      clock: systemClock,
+      metrics,
+      logLevel: environment.SWITCHYARD_LOG_LEVEL,
+      logFormat: environment.SWITCHYARD_LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
+      exporter: environment.OTEL_TRACES_EXPORTER,
+      sampler: environment.OTEL_TRACES_SAMPLER,
+      sampleRatio: environment.OTEL_TRACES_SAMPLER_ARG,
+      tracingOff: environment.OTEL_SDK_DISABLED,
+    });
+    const hosted = hostService(service, {
+      environment: { ...environment, SWITCHYARD_CREDENTIALS_FILE: environment.SWITCHYARD_CREDENTIALS_FILE?.replaceAll('{service}', service.name) },
+      variables: process.env,
+      identity,
+      telemetry,
+      startedAtMs,
+      probeAddress: () => probe?.address ?? '',
+      neighbours,
+      signal: stopping.signal,
+    });
+    return { name: service.name, telemetry, hosted };
   });
+  const { telemetry } = members[0]!;
   endOnSurprise(telemetry);
 
-  let notYet = 'starting';
-  let running: Running<Config> | undefined;
-  const ready = () => (notYet === '' && running ? running.ready() : notYet || 'starting');
+  function ready(): true | string {
+    const waiting = members.flatMap(({ name, hosted }) => {
+      const why = hosted.ready();
+      return why === true ? [] : [alone ? why : `${name}: ${why}`];
+    });
+    return waiting.length === 0 || waiting.join('; ');
+  }
 
-  let probe: Probe | undefined;
-  let real: RealPorts | undefined;
-  let description: { stop(): Promise<void> } | undefined;
-  let sharing: { stop(): Promise<void> } | undefined;
-  let stopWatching = () => {};
-  const stopping = new AbortController();
   onStopRequest(environment.SWITCHYARD_PARENT_PIPE === 'stdin', telemetry.log, (why) => void stop(why));
 
   async function stop(why: string): Promise<void> {
     const drainMs = environment.SWITCHYARD_DRAIN_MS;
     telemetry.log.info('draining', { why, withinMs: drainMs });
-    notYet = 'draining';
-    probe?.update();
+    stopped = true;
     stopping.abort();
-    stopWatching();
+    const untilMs = systemClock.now() + drainMs;
     systemClock.after(drainMs + closeWithinMs, () => {
       telemetry.log.error('the drain did not end in time');
       process.exit(1);
     });
-    try {
-      await running?.drain(drainMs);
-      await description?.stop();
-      await sharing?.stop();
-      await real?.close();
-    } catch (thrown) {
-      telemetry.log.error('the drain failed', { error: thrown });
-      process.exitCode = 1;
+    for (const { hosted, telemetry: own } of members) {
+      try {
+        const stops = hosted.stop(Math.max(0, untilMs - systemClock.now()));
+        probe?.update();
+        await stops;
+      } catch (thrown) {
+        own.log.error('the drain failed', { error: thrown });
+        process.exitCode = 1;
+      }
     }
     await probe?.close();
     telemetry.log.info('stopped');
-    await telemetry.shutdown();
+    await Promise.all(members.map((member) => member.telemetry.shutdown()));
     process.exit();
   }
 
   try {
-    const folder = openConfigFolder({
-      folder: environment.SWITCHYARD_CONFIG_DIR,
-      service: service.name,
-      schema: service.schema,
-      environment: { ...readCredentials(environment.SWITCHYARD_CREDENTIALS_FILE).settings, ...process.env },
-      clock: systemClock,
-      telemetry,
-    });
-    const { config, warnings } = await folder.read();
-    for (const warning of [...environmentWarnings(process.env), ...warnings]) telemetry.log.warn('unknown variable in the environment', { warning });
-    telemetry.log.info('starting', { version, node: process.versions.node });
-    telemetry.log.debug('configuration', { config: withoutSecrets(config) });
+    for (const member of members) member.telemetry.log.info('starting', { version, node: process.versions.node });
+    for (const warning of environmentWarnings(process.env)) telemetry.log.warn('unknown variable in the environment', { warning });
     probe = await startProbe({
       host: environment.SWITCHYARD_PROBE_HOST ?? environment.SWITCHYARD_HOST,
       port: environment.SWITCHYARD_PROBE_PORT,
       clock: systemClock,
       telemetry,
       ready,
-      service: service.name,
+      service: services.map(({ name }) => name).join('+'),
     });
-    real = await connectRealPorts({
-      environment,
-      identity,
-      service: service.name,
-      telemetry,
-      variable: (name) => process.env[name] || undefined,
-      signal: stopping.signal,
-      waiting(what) {
-        if (!stopping.signal.aborted) notYet = what || 'starting';
-      },
-    });
-    description = serveDescription({
-      bus: real.ports.bus,
-      service: service.name,
-      identity,
-      version,
-      startedAtMs,
-      ready,
-      owns: () => running?.owns() ?? [],
-      spans: telemetry.ring,
-      probeAddress: probe.address,
-    });
-    if (telemetry.kept) sharing = shareKeptTraces(real.ports.bus, telemetry.kept);
-    running = await service.start(config, real.ports);
-    if (stopping.signal.aborted) return;
-    notYet = '';
-    stopWatching = reloadOnChange({ service, running, config, folder, telemetry });
-    while (ready() !== true && !stopping.signal.aborted) await sleep(systemClock, readyLookMs, stopping.signal);
+    await Promise.all(members.map(({ hosted }) => hosted.start()));
+    while (ready() !== true && !stopped) await sleep(systemClock, readyLookMs, stopping.signal);
     probe.update();
-    if (!stopping.signal.aborted) telemetry.log.info('ready', { afterMs: Math.round(systemClock.now() - startedAtMs), probe: probe.address });
+    if (!stopped) telemetry.log.info('ready', { afterMs: Math.round(systemClock.now() - startedAtMs), probe: probe.address });
   } catch (thrown) {
-    if (stopping.signal.aborted) return;
+    if (stopped) return;
     telemetry.log.error('the service could not start', { error: explain(thrown) });
     await telemetry.shutdown();
     process.exit(1);

@@ -1,5 +1,7 @@
 // What a request and a streamed token cost each gateway, in CPU time: `npm run bench:gateway`. All contenders run side by side and
 // take turns, round after round; the tables have the median round. The load comes from a process of its own, in bounded counts.
+
+import type { ServiceName } from '../../lib/run/service.ts';
 import { freePort } from '../support/fleet.ts';
 import { startProgram, untilAnswers } from './harness/child-process.ts';
 import { type Contender, fakeModel, others } from './harness/contenders.ts';
@@ -70,8 +72,11 @@ async function startEngines(run: BenchRun): Promise<string[]> {
   return urls;
 }
 
-async function startAll(run: BenchRun): Promise<{ contenders: Contender[]; ours: Ours | undefined; missing: string[] }> {
-  const named = [...Object.keys(others), 'ours'].filter((name) => run.only.includes(name));
+/** Ours, by the name that `--only` takes: every service a process of its own, and those that a request crosses in one. */
+const arrangements: Readonly<Record<string, readonly ServiceName[]>> = { ours: [], together: ['gateway', 'admission', 'router'] };
+
+async function startAll(run: BenchRun): Promise<{ contenders: Contender[]; ours: Ours[]; missing: string[] }> {
+  const named = [...Object.keys(others), ...Object.keys(arrangements)].filter((name) => run.only.includes(name));
   const wanted = (name: string) => named.length === 0 || named.includes(name);
   const missing: string[] = [];
   const contenders: Contender[] = [];
@@ -89,9 +94,13 @@ async function startAll(run: BenchRun): Promise<{ contenders: Contender[]; ours:
       run.say(`left out ${missing.at(-1)}`);
     }
   }
-  if (!wanted('ours')) return { contenders, ours: undefined, missing };
-  const ours = await startOurs({ streams, tokenMs, ...(run.profileFolder ? { env: inspectorEnv } : {}) });
-  keep(ours);
+  const ours: Ours[] = [];
+  for (const [name, together] of Object.entries(arrangements)) {
+    if (!wanted(name)) continue;
+    const one = await startOurs({ streams, tokenMs, together, ...(run.profileFolder ? { env: inspectorEnv } : {}) });
+    keep(one);
+    ours.push(one);
+  }
   return { contenders, ours, missing };
 }
 
@@ -138,7 +147,7 @@ await runBench('gateway', async (run) => {
   const named = all.filter(({ name }) => run.only.includes(name));
   const workloads = named.length > 0 ? named : all;
   const { contenders, ours, missing } = await startAll(run);
-  if (run.profileFolder && ours) return profile(run, ours, workloads);
+  if (run.profileFolder && ours[0]) return profile(run, ours[0], workloads);
 
   const measured = new Map<string, Measured>();
   const at = (contender: Contender, workload: Workload): Measured => {
@@ -188,22 +197,24 @@ await runBench('gateway', async (run) => {
       notes: ['Ours includes a step of the simulated engine; the plain engine answers at once'],
     },
   ];
-  if (!ours) return tables;
   const control = ['gateway', 'services', 'nats'];
   const parts: [string, string[]][] = [
-    ['gateway', ['gateway']],
-    ['admission, router and the other services', ['services']],
+    ['gateway, and what shares its process', ['gateway']],
+    ['the other services', ['services']],
     ['NATS', ['nats']],
     ['gateway, services and NATS', control],
     ['Redis', ['redis']],
     ['agents with the simulated engines', ['agents']],
   ];
-  const ourIdle = idle[contenders.indexOf(ours)]!;
-  const rows = parts.map(([title, groups]) => [
-    title,
-    groups.reduce((sum, group) => sum + ourIdle[group]!, 0),
-    ...workloads.flatMap((workload) => [price(ours, workload, groups), inBare(price(ours, workload, groups), workload)]),
-  ]);
   const columns = ['', 'idle, µs a second', ...names.flatMap((name) => [name, 'x bare'])];
-  return [...tables, { title: 'Switchyard by process, CPU µs a unit, and times bare', columns, rows, notes: ['Less what each takes when idle'] }];
+  for (const one of ours) {
+    const ourIdle = idle[contenders.indexOf(one)]!;
+    const rows = parts.map(([title, groups]) => [
+      title,
+      groups.reduce((sum, group) => sum + ourIdle[group]!, 0),
+      ...workloads.flatMap((workload) => [price(one, workload, groups), inBare(price(one, workload, groups), workload)]),
+    ]);
+    tables.push({ title: `${one.name}: by process, CPU µs a unit, and times bare`, columns, rows, notes: ['Less what each takes when idle'] });
+  }
+  return tables;
 });

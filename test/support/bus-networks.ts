@@ -2,6 +2,7 @@
 import { onTestFinished } from 'vitest';
 import { createMemoryBusNetwork } from '../../lib/bus/memory-bus.ts';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
+import { createNeighbours, type Neighbours } from '../../lib/bus/neighbours.ts';
 import { systemClock as clock } from '../../lib/clock/system-clock.ts';
 import { setScalingMode } from '../../lib/contracts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
@@ -37,13 +38,14 @@ async function memoryNetwork(): Promise<BusNetwork> {
   };
 }
 
-async function natsNetwork(): Promise<BusNetwork> {
+/** `neighbours`: all in one process know of each other. */
+async function natsNetwork(neighbours?: Neighbours): Promise<BusNetwork> {
   const server = await startNats();
   return {
     server,
     async connect(identity) {
       const telemetry = createMemoryTelemetry(clock, { process: identity });
-      return { bus: await connectNatsBus({ servers: server.address, identity, clock, rng: systemRng, telemetry }), telemetry };
+      return { bus: await connectNatsBus({ servers: server.address, identity, clock, rng: systemRng, telemetry, neighbours }), telemetry };
     },
     cut: () => server.kill(),
     mend: () => server.restart(),
@@ -53,7 +55,8 @@ async function natsNetwork(): Promise<BusNetwork> {
 
 export const busNetworks = [
   ['memory', memoryNetwork],
-  ['nats', natsNetwork],
+  ['nats', () => natsNetwork()],
+  ['nats, services in one process', () => natsNetwork(createNeighbours())],
 ] as const;
 
 let names = 0;
@@ -71,6 +74,7 @@ export async function joinNetwork(network: BusNetwork, identity = fresh('process
 export async function settled(bus: Bus): Promise<void> {
   const pool = fresh('settle');
   const serving = bus.serve(setScalingMode, [pool], () => ({}));
-  await bus.request(setScalingMode, [pool], { pool, mode: 'off', requestedBy: '' }, { timeoutMs: 5_000 });
+  // A gather, because that goes through the server whoever is near.
+  await bus.gather(setScalingMode, [pool], { pool, mode: 'off', requestedBy: '' }, { timeoutMs: 5_000, expected: 1 });
   await serving.stop();
 }

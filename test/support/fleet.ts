@@ -29,6 +29,8 @@ export interface FleetOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** One agent process that carries every instance and can start more, instead of one for each. */
   readonly oneAgent?: boolean;
+  /** The first replicas of these services run in one process, front-1. */
+  readonly together?: readonly ServiceName[];
   /** By process id: how that process reaches NATS, given NATS' own address. */
   readonly busThrough?: Readonly<Record<string, (natsAddress: string) => Promise<string>>>;
 }
@@ -105,7 +107,13 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   };
 
   const commands = new Map<string, { service: string; env: Record<string, string> }>();
-  const plan = (service: string, id: string, env: Record<string, string> = {}) => commands.set(id, { service, env: { SWITCHYARD_ID: id, ...env } });
+  const together = options.together ?? [];
+  const front = { service: 'front', env: { SWITCHYARD_ID: 'front-1' } };
+  if (together.length > 0) commands.set('front-1', front);
+  const plan = (service: string, id: string, env: Record<string, string> = {}) => {
+    if (id.endsWith('-1') && together.some((name) => name === service)) Object.assign(front.env, env);
+    else commands.set(id, { service, env: { SWITCHYARD_ID: id, ...env } });
+  };
   for (const service of ['instance-tracker', 'router', 'admission', 'migration-coordinator', 'autoscaler', 'worker'])
     for (let replica = 1; replica <= (options.replicas?.[service] ?? 1); replica++) plan(service, `${service}-${replica}`);
   for (const [index, port] of gatewayPorts.entries()) plan('gateway', `gateway-${index + 1}`, { SWITCHYARD_GATEWAY_PORT: String(port) });
@@ -131,9 +139,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     if (!command) throw new Error(`no process ${id}`);
     const out = openSync(join(folder, `${id}.log`), 'a');
     // Leads a group, so that its engines end with it.
-    const started = spawn(process.execPath, [join(root, 'services', command.service, 'main.ts')], {
+    const isFront = command === front;
+    const program = isFront ? ['cli/together.ts', ...together] : [`services/${command.service}/main.ts`];
+    const credentials = prepared.credentialsPath((isFront ? '{service}' : command.service) as ServiceName);
+    const started = spawn(process.execPath, program, {
       cwd: root,
-      env: { ...common, SWITCHYARD_CREDENTIALS_FILE: prepared.credentialsPath(command.service as ServiceName), ...command.env },
+      env: { ...common, SWITCHYARD_CREDENTIALS_FILE: credentials, ...command.env },
       stdio: ['ignore', out, out],
       detached: true,
     });
