@@ -6,6 +6,9 @@ import type { PlanningLimits, PlanningView } from './planning.ts';
 import type { PlannedInstance, PoolPicture } from './pool-picture.ts';
 import { checkTarget, isRefusal } from './target.ts';
 
+/** What a sequence of a prefill instance has said by the time that it has been given away, or stays. */
+const givenWithinTokens = 64;
+
 export interface Candidate {
   readonly sequence: SequenceStatus;
   readonly cost: MoveCost;
@@ -21,7 +24,7 @@ export function candidates(
 ): Candidate[] {
   return [...source.status.sequences]
     .filter((sequence) => sequence.state === 'decode' && !picture.moving.has(sequence.requestId) && !isCooling(view, sequence, limits))
-    .filter((sequence) => remainingTokens(sequence) >= limits.minRemainingTokens)
+    .filter((sequence) => remainingTokens(sequence) >= limits.minRemainingTokens && !isBeingGiven(sequence, source))
     .sort(byPreference)
     .flatMap((sequence) => {
       const cost = checkTarget(sequence, source, target, limits, limits.maxPerInstance);
@@ -42,6 +45,11 @@ export function pickRequest(
   const usable = list.filter(acceptable);
   const lowest = usable.filter((candidate) => candidate.sequence.priority === usable[0]?.sequence.priority);
   return lowest.find(enough) ?? lowest.at(-1);
+}
+
+/** Its agent gives away what has just begun to decode there. Two who copy the same sequence stop each other. */
+function isBeingGiven({ outputTokens }: SequenceStatus, { status }: PlannedInstance): boolean {
+  return status.role === 'prefill' && outputTokens < givenWithinTokens;
 }
 
 function isCooling(view: PlanningView, sequence: SequenceStatus, limits: PlanningLimits): boolean {

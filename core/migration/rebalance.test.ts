@@ -66,6 +66,12 @@ describe('imbalance', () => {
   ])('nothing moves when %s', (_name, instances) => {
     expect(planRebalance(planning(instances), limits)).toEqual([]);
   });
+  test('what a prefill instance is about to give away by itself is left to it; what stayed there leaves', () => {
+    const from = (outputTokens: number) =>
+      full({ role: 'prefill', sequences: decoding('a', 20, 768, { outputTokens, promptTokens: 768 - outputTokens }) });
+    expect(planRebalance(planning([from(63), empty()]), limits)).toEqual([]);
+    expect(planRebalance(planning([from(64), empty()]), limits)).toMatchObject([{ sourceInstanceId: 'chat-1', targetInstanceId: 'chat-2' }]);
+  });
   test('lower priority leaves first, although it is longer', () => {
     const sequences = [...decoding('a', 18, 768, { priority: 1 }), ...decoding('low', 1, 1_500, { priority: -1 })];
     const [move] = planRebalance(planning([full({ sequences }), empty()]), { ...limits, priorityHeadroomShare: 0 });

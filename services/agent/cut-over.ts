@@ -60,7 +60,7 @@ export async function cutOver(
   const last = { reservationId: migrationId, requestId, epoch, kvAddress, transferToken, stage, last: true, pauseLeaseMs, connections };
   const copied = await giver.copyStage(last);
   if (copied.refusal) {
-    giver.release({ requestId, epoch, committed: false });
+    goOn(giver, plan, copied.refusal.code);
     return { ...nothing, code: copied.refusal.code };
   }
   const sent = { blocks: copied.blocksSent, bytes: copied.bytesSent };
@@ -72,6 +72,11 @@ export async function cutOver(
   giver.release({ requestId, epoch, committed: committed === true });
   const downtimeMs = Math.max(0, clock.now() - (copied.pausedAtMs || pausedFromMs));
   return { ...sent, committed, code: codeOf(answer), downtimeMs };
+}
+
+/** It stays. Whoever copies it instead, so that this copy was cancelled, is left alone. */
+export function goOn(giver: KvGiver, { requestId, fromEpoch: epoch }: Pick<GivingPlan, 'requestId' | 'fromEpoch'>, code: string): void {
+  if (code !== 'cancelled') giver.release({ requestId, epoch, committed: false });
 }
 
 function codeOf(answer: HandOverReply | 'unknown' | undefined): string {

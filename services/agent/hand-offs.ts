@@ -8,7 +8,7 @@ import * as contracts from '../../lib/contracts.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { Span } from '../../lib/ports/telemetry.ts';
 import type { HandOffJob } from './actor.ts';
-import { cutOver, type GivenAway, type HeldThere } from './cut-over.ts';
+import { cutOver, type GivenAway, goOn, type HeldThere } from './cut-over.ts';
 import type { Hosted } from './instances.ts';
 
 export interface HandOffs {
@@ -131,7 +131,7 @@ export function createHandOffs({ ports, atOnce, followFromBytes, find }: HandOff
       const ahead = { reservationId, requestId, epoch, kvAddress, transferToken, stage, last: false, pauseLeaseMs: 0, connections };
       const copied = await giver.copyStage(ahead);
       if (copied.refusal) {
-        giver.release({ requestId, epoch, committed: false });
+        goOn(giver, plan, copied.refusal.code);
         return { ...stays(copied.refusal.code), blocks, bytes };
       }
       blocks += copied.blocksSent;
