@@ -14,6 +14,7 @@ import { refusal } from '../../core/errors/switchyard-error.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
 import type { EngineEvent } from '../../lib/ports/engines.ts';
 import type { CancelStream, HandOff, OpenStream, Refusal, StreamEvent } from '../../proto/gen/messages.ts';
+import { maxRemembered, NewestEpochs } from './newest-epochs.ts';
 
 export interface OpenedStream {
   readonly requestId: string;
@@ -45,8 +46,7 @@ export interface InstanceState {
   readonly engine: EngineHealth;
   /** By request id. */
   readonly streams: ReadonlyMap<string, OpenedStream>;
-  /** Newest epoch seen of each request, ended ones included; the oldest are forgotten. */
-  readonly newestEpoch: ReadonlyMap<string, number>;
+  readonly newestEpoch: NewestEpochs;
 }
 
 export type InstanceMessage =
@@ -79,19 +79,17 @@ export type InstanceEffect =
 
 type Step = readonly [InstanceState, readonly InstanceEffect[]];
 
-/** Requests whose newest epoch is remembered after their end. */
-const maxRemembered = 1024;
 const nothing: readonly InstanceEffect[] = [];
 const noBytes = new Uint8Array(0);
 
 export const instanceActor: Actor<InstanceState, InstanceMessage, InstanceEffect> = {
   kind: 'instance',
-  start: (instanceId) => ({ instanceId, accepting: true, engine: wellEngine, streams: new Map(), newestEpoch: new Map() }),
+  start: (instanceId) => ({ instanceId, accepting: true, engine: wellEngine, streams: new Map(), newestEpoch: NewestEpochs.none }),
   step,
   wakeAt: (state) => (state.accepting ? probeAtMs(state.engine) : undefined),
   assertValid(state) {
     // Only the newest stream is looked at: the others were when they were.
-    const last = [...state.newestEpoch.keys()].at(-1);
+    const { last } = state.newestEpoch;
     const stream = last === undefined ? undefined : state.streams.get(last);
     assert(!stream || stream.epoch === state.newestEpoch.get(stream.requestId), 'a stream speaks under the newest epoch of its request');
     assert(state.newestEpoch.size <= maxRemembered + state.streams.size, 'remembered epochs are bounded');
@@ -168,20 +166,9 @@ function open(state: InstanceState, link: number, wanted: OpenStream): Step {
   const opened: OpenedStream = { requestId, epoch, link, stream, firstIndex: wanted.nextIndex, keyId, sloClass, handOff };
   const streams = new Map(cleared.streams).set(requestId, opened);
   return [
-    { ...cleared, streams, newestEpoch: remember(cleared, requestId, epoch, streams) },
+    { ...cleared, streams, newestEpoch: state.newestEpoch.with(requestId, epoch, (id) => streams.has(id)) },
     [...endings, { type: 'engine_open', link, open: wanted }],
   ];
-}
-
-function remember(state: InstanceState, requestId: string, epoch: number, streams: ReadonlyMap<string, OpenedStream>): Map<string, number> {
-  const newest = new Map(state.newestEpoch);
-  newest.delete(requestId);
-  newest.set(requestId, epoch);
-  for (const known of newest.keys()) {
-    if (newest.size <= maxRemembered) break;
-    if (!streams.has(known)) newest.delete(known);
-  }
-  return newest;
 }
 
 function speak(state: InstanceState, events: readonly EngineEvent[], nowMs: number): Step {
