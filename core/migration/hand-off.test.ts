@@ -25,6 +25,13 @@ test.each([
   expect(planned([way], {}, bytes)).toMatchObject({ mode, stagesAhead, lastStageBlocks });
 });
 
+test('a server that has to compute before it gives away has longer for it', () => {
+  const { pull, pauseLeaseMs, reservationTtlMs } = handOffTerms;
+  expect(planned(['kv_pull'])).toMatchObject(pull);
+  expect(planned()).toMatchObject({ pauseLeaseMs, reservationTtlMs });
+  expect(pull.pauseLeaseMs).toBeLessThan(pull.reservationTtlMs);
+});
+
 test('reserves what there is and what comes meanwhile, never more than the answer can fill', () => {
   expect(planned()).toMatchObject({ reserveBlocks: Math.ceil((2_001 + 65) / 16) + 1 });
   expect(planned(['kv_export'], { maxOutputTokens: 20 })).toMatchObject({ reserveBlocks: Math.ceil(2_020 / 16) });

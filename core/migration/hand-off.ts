@@ -39,6 +39,11 @@ export const handOffTerms = {
   pauseLeaseMs: 3_000,
   /** Of blocks whose source has died. */
   reservationTtlMs: 10_000,
+  /**
+   * Where the target's server fetches the KV. What the source's server has to compute once more, to give it away, waits there for
+   * a place in a step like any prompt, and on a server that computes nothing but long prompts that takes seconds.
+   */
+  pull: { pauseLeaseMs: 10_000, reservationTtlMs: 20_000 },
 } as const;
 
 /** Tokens decoded while questions are under way, and a copy waits for its turns: rather too many than one block too few. */
@@ -63,7 +68,8 @@ export function planHandOff(
   const choice = modeOf(ways, bytes, limits);
   if (!choice || sequence.state !== 'decode') return 'not_movable';
   const { mode } = choice;
-  const { stagesAhead, lastStageBlocks, connections, pauseLeaseMs, reservationTtlMs } = handOffTerms;
+  const { stagesAhead, lastStageBlocks, connections } = handOffTerms;
+  const { pauseLeaseMs, reservationTtlMs } = mode === 'pull' ? handOffTerms.pull : handOffTerms;
   return {
     migrationId: `hand-off-${from.requestId}-${from.epoch}`,
     ...{ requestId: from.requestId, gatewayId: from.gatewayId, fromEpoch: from.epoch, toEpoch: from.epoch + 1 },

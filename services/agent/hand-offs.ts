@@ -36,6 +36,8 @@ const mostWaiting = 1_000;
 /** A full target often has room a moment later; meanwhile the sequence decodes on. */
 const mostTries = 5;
 const againMs = 250;
+/** Nothing was tried, and nothing went wrong. */
+const nearlyOver: ReadonlySet<string> = new Set(['few_tokens', 'sequence_finished']);
 const reserveMs = 1_000;
 const dropMs = 1_000;
 
@@ -82,6 +84,9 @@ export function createHandOffs({ ports, atOnce, followFromBytes, find }: HandOff
         return;
       }
       tell(hosted.pool, given, sinceMs, span);
+      if (given.committed || nearlyOver.has(given.code)) return;
+      const about = { request: job.requestId, instance: instanceId, target: job.to.instanceId, code: given.code };
+      telemetry.log.info('request stays where its prompt was computed', about);
     });
   }
 
