@@ -122,10 +122,7 @@ export class InFlightAccount {
     account.bookedTokens += booking.computeTokens;
     this.#changed(booking.instanceId);
     this.#expect(booking);
-    for (const oldest of this.#bookings.values()) {
-      if (this.#bookings.size <= this.#limits.maxBookings) break;
-      this.#drop(oldest);
-    }
+    if (this.#bookings.size > this.#limits.maxBookings) this.#drop(oldestOf(this.#bookings.values()));
   }
 
   /** The request has ended, whether or not reports still list it. Repeats change nothing. */
@@ -134,10 +131,7 @@ export class InFlightAccount {
     if (this.#ended.has(requestId)) return;
     this.#ended.set(requestId, nowMs);
     for (const account of this.#listedBy.get(requestId) ?? []) this.#countEnded(account, requestId);
-    for (const oldest of this.#ended.keys()) {
-      if (this.#ended.size <= this.#limits.maxBookings) break;
-      this.#ended.delete(oldest);
-    }
+    if (this.#ended.size > this.#limits.maxBookings) this.#ended.delete(oldestOf(this.#ended.keys()));
   }
 
   /** The booking came to nothing; the request itself goes on. */
@@ -250,10 +244,7 @@ export class InFlightAccount {
     account.expected.set(booking.requestId, booking);
     account.bookedBlocks += booking.blocks;
     this.#changed(account.instanceId);
-    for (const oldest of this.#expected.values()) {
-      if (this.#expected.size <= this.#limits.maxBookings) break;
-      this.#expectNoMore(oldest);
-    }
+    if (this.#expected.size > this.#limits.maxBookings) this.#expectNoMore(oldestOf(this.#expected.values()));
   }
 
   /** The second instance has it, or will not get it. */
@@ -295,4 +286,9 @@ export class InFlightAccount {
     }
     return account;
   }
+}
+
+/** Not asked for while there is room: a Map looks for its first entry past all those that were deleted since it last grew. */
+function oldestOf<T>(inOrder: Iterator<T>): T {
+  return inOrder.next().value!;
 }

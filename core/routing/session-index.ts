@@ -18,6 +18,7 @@ export class SessionIndex {
     if (sessionId === '') return;
     this.#instances.delete(sessionId);
     this.#instances.set(sessionId, instanceId);
+    if (this.#instances.size <= this.#maxSessions) return;
     for (const oldest of this.#instances.keys()) {
       if (this.#instances.size <= this.#maxSessions) break;
       this.#instances.delete(oldest);

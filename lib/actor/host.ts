@@ -28,6 +28,8 @@ interface Cell<State, Message> {
   mailbox: (Message | Wake)[];
   stepping: boolean;
   wakeAtMs: number | undefined;
+  /** When the timer fires, which may be before `wakeAtMs`: it then looks again. A wake-up that only moves later sets no timer. */
+  timerAtMs: number | undefined;
   cancelWake: Cancel | undefined;
   /** Waits for its next start, and then `cancelWake` cancels that. */
   resting: boolean;
@@ -87,6 +89,7 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
         mailbox: [],
         stepping: false,
         wakeAtMs: undefined,
+        timerAtMs: undefined,
         cancelWake: undefined,
         resting: false,
         failures: 0,
@@ -102,16 +105,27 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
     if (cell.resting) return;
     const wanted = actor.wakeAt(cell.state);
     const wakeAtMs = wanted === undefined ? undefined : Math.max(wanted, cell.wakeNotBeforeMs);
-    if (wakeAtMs === cell.wakeAtMs) return;
-    cell.cancelWake?.();
     cell.wakeAtMs = wakeAtMs;
-    cell.cancelWake =
-      wakeAtMs === undefined
-        ? undefined
-        : clock.after(Math.max(0, wakeAtMs - clock.now()), () => {
-            cell.wakeAtMs = undefined;
-            if (cells.get(key) === cell) deliver(key, cell, wake);
-          });
+    if (wakeAtMs === undefined) unset(cell);
+    else if (cell.timerAtMs === undefined || wakeAtMs < cell.timerAtMs) setTimer(key, cell, wakeAtMs);
+  }
+
+  function setTimer(key: string, cell: Cell<State, Message>, atMs: number): void {
+    cell.cancelWake?.();
+    cell.timerAtMs = atMs;
+    cell.cancelWake = clock.after(Math.max(0, atMs - clock.now()), () => {
+      cell.timerAtMs = undefined;
+      const { wakeAtMs } = cell;
+      if (cells.get(key) !== cell || wakeAtMs === undefined) return;
+      if (wakeAtMs > atMs) setTimer(key, cell, wakeAtMs);
+      else deliver(key, cell, wake);
+    });
+  }
+
+  function unset(cell: Cell<State, Message>): void {
+    cell.cancelWake?.();
+    cell.cancelWake = undefined;
+    cell.timerAtMs = undefined;
   }
 
   function deliver(key: string, cell: Cell<State, Message>, message: Message | Wake): boolean {
@@ -169,7 +183,7 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
 
   function rest(key: string, cell: Cell<State, Message>): void {
     cell.resting = true;
-    cell.cancelWake?.();
+    unset(cell);
     cell.wakeAtMs = undefined;
     cell.cancelWake = clock.after(restMs(cell.failures), () => void restart(key, cell));
   }

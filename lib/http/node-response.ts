@@ -8,7 +8,7 @@ export class NodeResponse implements HttpResponse {
   readonly #outgoing: ServerResponse;
   readonly #closing: () => boolean;
   /** Given by `head`, not yet handed to node. */
-  #pending: { status: number; headers: Record<string, string> } | undefined;
+  #pending: { status: number; headers: Readonly<Record<string, string>> } | undefined;
   #headSent = false;
   #chunked = false;
   #ended = false;
@@ -46,7 +46,7 @@ export class NodeResponse implements HttpResponse {
   head(status: number, headers: Readonly<Record<string, string>>): void {
     if (this.#headSent) throw new Error('the head was sent before');
     this.#headSent = true;
-    this.#pending = { status, headers: this.#closing() ? { ...headers, connection: 'close' } : { ...headers } };
+    this.#pending = { status, headers: this.#closing() ? { ...headers, connection: 'close' } : headers };
     process.nextTick(() => {
       if (!this.#pending || this.#gone) return;
       this.#sendHead();
@@ -67,7 +67,9 @@ export class NodeResponse implements HttpResponse {
     this.#ended = true;
     const pending = this.#pending;
     if (pending && pending.status >= 200 && pending.status !== 204 && pending.status !== 304) {
-      pending.headers['content-length'] ??= String(bytes === undefined ? 0 : Buffer.byteLength(bytes));
+      const { headers } = pending;
+      if (headers['content-length'] === undefined)
+        pending.headers = { ...headers, 'content-length': String(bytes === undefined ? 0 : Buffer.byteLength(bytes)) };
     }
     this.#sendHead();
     if (this.#chunked) this.#outgoing.end(chunkOf(bytes ?? '', endOfChunks));

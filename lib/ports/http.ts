@@ -14,7 +14,7 @@ export interface HttpRequest {
 }
 
 export interface HttpResponse {
-  /** Headers may be sent once, and before the body. */
+  /** Headers may be sent once, and before the body. The object is kept: it does not change any more. */
   head(status: number, headers: Readonly<Record<string, string>>): void;
   /** Returns false while the client is slower than we are; `onDrain` says when to go on. */
   write(bytes: Uint8Array | string): boolean;

@@ -56,6 +56,7 @@ export function assign(turn: Turn, entry: Entry, assignment: Assignment, blocks:
 
 function rememberAssigned({ assigned, entries, config }: Turn['state'], requestId: string): void {
   assigned.add(requestId);
+  if (assigned.size <= config.maxAssigned) return;
   for (const oldest of assigned) {
     if (assigned.size <= config.maxAssigned) break;
     assigned.delete(oldest);
@@ -87,6 +88,7 @@ function remember({ state, nowMs }: Turn, requestId: string, entry: Entry | unde
     limits: entry?.limits ?? null,
     atMs: nowMs,
   });
+  if (state.ended.size <= state.config.maxEnded) return;
   for (const oldest of state.ended.keys()) {
     if (state.ended.size <= state.config.maxEnded) break;
     state.ended.delete(oldest);

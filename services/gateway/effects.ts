@@ -199,7 +199,9 @@ function note(effect: Effect<'note'>, exchange: Exchange, state: RequestState, c
 function complete(effect: Effect<'complete'>, exchange: Exchange, context: EffectContext): void {
   const { response, facts } = exchange;
   if (!facts.streams) {
-    const headers = { ...successHeaders(exchange, context), 'content-type': 'application/json', 'content-length': String(effect.finalBody.length) };
+    const headers = successHeaders(exchange, context);
+    headers['content-type'] = 'application/json';
+    headers['content-length'] = String(effect.finalBody.length);
     response.head(200, headers);
     response.end(effect.finalBody);
     return;
@@ -238,12 +240,11 @@ function endAdmit(exchange: Exchange): void {
 }
 
 function streamHeaders(exchange: Exchange, context: EffectContext): Record<string, string> {
-  return {
-    ...successHeaders(exchange, context),
-    'content-type': 'text/event-stream; charset=utf-8',
-    'cache-control': 'no-cache',
-    'x-accel-buffering': 'no',
-  };
+  const headers = successHeaders(exchange, context);
+  headers['content-type'] = 'text/event-stream; charset=utf-8';
+  headers['cache-control'] = 'no-cache';
+  headers['x-accel-buffering'] = 'no';
+  return headers;
 }
 
 function successHeaders(exchange: Exchange, context: EffectContext): Record<string, string> {

@@ -54,6 +54,9 @@ export function createRequests(options: RequestsOptions): Requests {
   const { clock, telemetry, identity } = options.ports;
   const exchanges = new Map<string, Exchange>();
   const recent = new Map<string, Ended>();
+  /** Their ids, the oldest at `oldestRecent` once there are as many as are kept. */
+  const recentIds: string[] = [];
+  let oldestRecent = 0;
   const limits = requestLimits(config);
   let whenEmpty: (() => void)[] = [];
   let budget = newBudget({ share: config.retryShare, burst: config.retryBurst });
@@ -75,12 +78,15 @@ export function createRequests(options: RequestsOptions): Requests {
   }
 
   function remember(requestId: string, ended: Ended): void {
+    if (config.recentRequests === 0) return;
     recent.set(requestId, ended);
-    if (recent.size <= config.recentRequests) return;
-    for (const oldest of recent.keys()) {
-      recent.delete(oldest);
-      break;
+    if (recentIds.length < config.recentRequests) {
+      recentIds.push(requestId);
+      return;
     }
+    recent.delete(recentIds[oldestRecent]!);
+    recentIds[oldestRecent] = requestId;
+    oldestRecent = (oldestRecent + 1) % recentIds.length;
   }
 
   /** The state of a running request, or the last one of a recent request. */
