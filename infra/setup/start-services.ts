@@ -1,7 +1,6 @@
 // Starts every service and every agent as a process of its own and waits until all say that they are ready.
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { FleetConfig } from '../../lib/config/fleet.ts';
 import { describeServices } from '../../lib/contracts.ts';
 import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
@@ -18,8 +17,6 @@ const readyTimeoutMs = 90_000;
 const hopelessCrashes = 4;
 const askTimeoutMs = 400;
 const pollMs = 100;
-/** An engine that computes on this machine's CPUs gives way to what clients and services wait for. */
-const computingNiceness = 5;
 
 /** One of each; agents come one per instance. */
 export const singleServices = serviceNames.filter((name) => name !== 'agent');
@@ -28,17 +25,9 @@ export function agentId(instance: Instance): string {
   return `agent-${instance.id}`;
 }
 
-export function startService(
-  settings: StartSettings,
-  table: ProcessTable,
-  name: ServiceName,
-  id: string,
-  env: NodeJS.ProcessEnv,
-  niceness = 0,
-): void {
+export function startService(settings: StartSettings, table: ProcessTable, name: ServiceName, id: string, env: NodeJS.ProcessEnv): void {
   table.start({
     id,
-    niceness,
     command: process.execPath,
     args: [join(settings.root, 'services', name, 'main.ts')],
     cwd: settings.root,
@@ -46,10 +35,8 @@ export function startService(
   });
 }
 
-export function startAgent(settings: StartSettings, table: ProcessTable, instance: Instance, fleet: FleetConfig, env: NodeJS.ProcessEnv): void {
-  const computes = fleet.pools.some(({ id, engine }) => id === instance.pool && engine === 'llama');
-  const own = { ...env, SWITCHYARD_AGENT_INSTANCES: `${instance.pool}/${instance.id}` };
-  startService(settings, table, 'agent', agentId(instance), own, computes ? computingNiceness : 0);
+export function startAgent(settings: StartSettings, table: ProcessTable, instance: Instance, env: NodeJS.ProcessEnv): void {
+  startService(settings, table, 'agent', agentId(instance), { ...env, SWITCHYARD_AGENT_INSTANCES: `${instance.pool}/${instance.id}` });
 }
 
 /** @throws Error that says which are not ready, and why */

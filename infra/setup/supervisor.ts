@@ -78,7 +78,7 @@ export function createSupervisor(settings: StartSettings, progress: Progress): S
         path: join(settings.stateFolder, 'instances.json'),
         changed: saveRun,
         agents: {
-          start: (instance) => startAgent(settings, table, instance, fleet, asAgent(instance)),
+          start: (instance) => startAgent(settings, table, instance, asAgent(instance)),
           stop: (instance) => table.stop([agentId(instance)], agentStopMs),
         },
       }),
@@ -100,7 +100,7 @@ export function createSupervisor(settings: StartSettings, progress: Progress): S
       return { ...env, ...engines.agentEnv, SWITCHYARD_CREDENTIALS_FILE: path };
     }
     for (const name of singleServices) startService(settings, table, name, `${name}-1`, as(name));
-    for (const instance of launched.instances()) startAgent(settings, table, instance, engines.fleet, asAgent(instance));
+    for (const instance of launched.instances()) startAgent(settings, table, instance, asAgent(instance));
     const own = prepared.credentials('supervisor').nats;
     const connected = await connectNatsBus({
       servers: started.addresses.NATS_URL as string,

@@ -27,6 +27,12 @@ export const llamaEngineSchema = z.strictObject({
   maxRunning: z.int().min(1).max(64).default(4).describe('sequences in the batch'),
   maxWaiting: z.int().min(0).max(100_000).default(64).describe('sequences that may wait at the engine; more are refused'),
   threads: z.int().min(1).max(256).default(1).describe('CPU threads of an instance'),
+  niceness: z
+    .int()
+    .min(0)
+    .max(19)
+    .default(5)
+    .describe('how far its computing gives way to other processes of the machine, as nice(1) has it; agents do not'),
   gpuLayers: z
     .int()
     .min(0)

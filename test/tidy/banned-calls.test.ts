@@ -53,6 +53,8 @@ const bans: readonly Ban[] = [
     allowedIn: [
       // A process of its own.
       'lib/engines/llama/child/main.ts',
+      // The priority of that process.
+      'lib/engines/llama/engine-child.ts',
       // Where states lie between two processes, and whether the process that left one is alive.
       'lib/engines/llama/state-folder.ts',
       'lib/run/run-service.ts',

@@ -96,6 +96,7 @@ export class EngineHost {
     const child = startEngineChild(
       { packageDir, modelFile, contextTokens, sequences, threads, gpuLayers, prefillChunk, flashAttention, sample },
       { onStep, onExit: (why) => this.#onExit(child, why) },
+      config.niceness,
     );
     this.#child = child;
     const cancelLimit = clock.after(loadWithinMs, () => void child.kill());
