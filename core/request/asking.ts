@@ -71,6 +71,7 @@ function assigned(state: RequestState, assignment: Assignment, capabilities: rea
     instanceId,
     address,
     capabilities,
+    goesOnAt: assignment.handOff?.instanceId ?? '',
     askAtMs: undefined,
     queuePosition: 0,
     lastNo: undefined,

@@ -28,6 +28,8 @@ export function handOver(state: RequestState, command: HandOverCommand, capabili
     address,
     capabilities,
     migrations: state.migrations + 1,
+    handOffs: state.handOffs + (instanceId === state.goesOnAt ? 1 : 0),
+    goesOnAt: '',
     lastHeardMs: nowMs,
     lookAtMs: nowMs + state.limits.stallMs,
   };

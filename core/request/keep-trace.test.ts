@@ -30,6 +30,17 @@ describe('whyKeepTrace', () => {
     expect(why(story)).toBe('moved');
   });
 
+  it('leaves out a request that goes on where its placement said, and keeps it when it moves again', () => {
+    const story = new Story();
+    story.begin();
+    story.admit({ outcome: 'assigned', epoch: 1, instanceId: 'chat-1', goesOnAt: 'chat-2' });
+    story.say(0, 1);
+    story.handOver({ toEpoch: 2, instanceId: 'chat-2' });
+    expect([story.state.migrations, why(story)]).toEqual([1, undefined]);
+    story.handOver({ fromEpoch: 2, toEpoch: 3, instanceId: 'chat-3', migrationId: 'm-2' });
+    expect([story.state.migrations, why(story)]).toEqual([2, 'moved']);
+  });
+
   it('keeps what failed, and what was refused as something lesser', () => {
     const failed = Story.streaming();
     failed.say(0, 1);

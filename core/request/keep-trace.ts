@@ -1,5 +1,5 @@
-// Whether the trace of a request is worth exporting whatever the sampler said: it failed, moved, was continued elsewhere, or
-// was slow. May be asked at any time of the request's life; the earlier the answer, the more of the trace is still there.
+// Whether the trace of a request is worth exporting whatever the sampler said: it failed, moved otherwise than it was placed to, was
+// continued elsewhere, or was slow. May be asked at any time of the request's life; the earlier the answer, the more of the trace is still there.
 import type { RequestState } from './request-state.ts';
 
 export interface SlowLimits {
@@ -14,7 +14,7 @@ export type KeepTrace = 'failed' | 'failed_over' | 'moved' | 'slow' | 'refused';
 export function whyKeepTrace(state: RequestState, limits: SlowLimits): KeepTrace | undefined {
   if (state.ending?.outcome === 'failed') return 'failed';
   if (state.failovers > 0) return 'failed_over';
-  if (state.migrations > 0) return 'moved';
+  if (state.migrations > state.handOffs) return 'moved';
   if (state.ending?.outcome === 'refused') return 'refused';
   return isSlow(state, limits) ? 'slow' : undefined;
 }

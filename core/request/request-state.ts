@@ -90,6 +90,10 @@ export interface RequestState {
   readonly failedInstances: readonly string[];
   readonly failovers: number;
   readonly migrations: number;
+  /** Of these, the ones that its placement said: from where its prompt was computed to where it goes on. */
+  readonly handOffs: number;
+  /** Where its placement says that it goes on; empty: it stays, or is there. */
+  readonly goesOnAt: string;
   readonly handOvers: readonly HandOverRecord[];
   readonly firstTokenMs: number;
   readonly lastTokenMs: number;
@@ -170,6 +174,8 @@ export function newRequest(facts: RequestFacts, limits: RequestLimits): RequestS
     failedInstances: [],
     failovers: 0,
     migrations: 0,
+    handOffs: 0,
+    goesOnAt: '',
     handOvers: [],
     firstTokenMs: 0,
     lastTokenMs: 0,

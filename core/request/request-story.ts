@@ -20,7 +20,7 @@ export const limits: RequestLimits = {
 };
 
 type Answer =
-  | { outcome: 'assigned'; epoch: number; instanceId: string }
+  | { outcome: 'assigned'; epoch: number; instanceId: string; goesOnAt?: string }
   | { outcome: 'queued'; position: number }
   | { outcome: 'refused'; code: Code; retryAfterMs?: number };
 
@@ -104,6 +104,7 @@ export class Story {
                 epoch: answer.epoch,
                 instanceId: answer.instanceId,
                 address,
+                handOff: answer.goesOnAt ? { instanceId: answer.goesOnAt, address: `ws://${answer.goesOnAt}` } : null,
               }
             : null,
       },
@@ -142,6 +143,7 @@ export class Story {
     mode?: HandOverCommand['mode'];
     reservationId?: string;
     migrationId?: string;
+    instanceId?: string;
   }): Effects {
     return this.tell({
       type: 'handOver',
