@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HttpRequest } from '../ports/http.ts';
+import { BodyParts } from './body-parts.ts';
 
 /** The rest of a refused body is read and thrown away for so long and so many bytes, so that the client gets to read the refusal. */
 const lingerMs = 3000;
@@ -52,19 +53,18 @@ export class NodeRequest implements HttpRequest {
         this.#discard();
         reject(new SwitchyardError('body_too_large', `the body is larger than ${maxBytes} bytes`));
       };
-      if (Number(incoming.headers['content-length'] ?? 0) > maxBytes) {
+      const announced = Number(incoming.headers['content-length'] ?? 0);
+      if (announced > maxBytes) {
         tooLarge();
         return;
       }
-      const parts: Uint8Array[] = [];
-      let size = 0;
+      const parts = new BodyParts(announced);
       function take(part: Uint8Array): void {
-        size += part.length;
-        if (size > maxBytes) tooLarge();
-        else parts.push(part);
+        if (parts.size + part.length > maxBytes) tooLarge();
+        else parts.add(part);
       }
       incoming.on('data', take);
-      incoming.on('end', () => resolve(parts.length === 1 ? parts[0]! : Buffer.concat(parts)));
+      incoming.on('end', () => resolve(parts.whole()));
       incoming.on('close', () => {
         if (!incoming.complete) reject(new SwitchyardError('client_left', 'the client left while it sent the body'));
       });

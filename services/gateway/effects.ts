@@ -9,6 +9,7 @@ import type { RequestEffect, RequestMessage, RequestState } from '../../core/req
 import { isTurnedAway } from '../../core/request/speaking.ts';
 import { tokenIds } from '../../core/request/token-log.ts';
 import { admit, leaveQueue } from '../../lib/contracts.ts';
+import { giveBack } from '../../lib/http/body-parts.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Clock } from '../../lib/ports/clock.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
@@ -38,6 +39,11 @@ export interface EffectContext {
 type Effect<T extends RequestEffect['type']> = Extract<RequestEffect, { type: T }>;
 
 const noBytes = new Uint8Array();
+/**
+ * The memory of larger bodies is given back when their request ends, unless some connection may still have to send them: V8
+ * looks through its whole heap once some 64 MB of such memory have been made.
+ */
+const largeBodyBytes = 65_536;
 const streamEnd = new TextEncoder().encode('data: [DONE]\n\n');
 
 export function perform(effect: RequestEffect, exchange: Exchange, state: RequestState, context: EffectContext): void {
@@ -141,6 +147,7 @@ function open(effect: Effect<'open'>, exchange: Exchange, context: EffectContext
     },
   });
   const takesOver = effect.reservationId !== '';
+  if (!takesOver) exchange.bodiesSent += 1;
   context.links.open(effect.address, {
     requestId,
     instanceId: effect.instanceId,
@@ -223,7 +230,8 @@ function failClient(effect: Effect<'failClient'>, exchange: Exchange, context: E
 function done(exchange: Exchange, state: RequestState, context: EffectContext): void {
   endAdmit(exchange);
   keepIfWorthIt(exchange, state, context);
-  context.links.forget(exchange.requestId);
+  const left = context.links.forget(exchange.requestId);
+  if (left && exchange.bodiesSent === 1 && exchange.body.length >= largeBodyBytes) giveBack(exchange.body);
   exchange.streamSpan?.end();
   context.ended(exchange, state);
 }

@@ -27,6 +27,8 @@ export interface Exchange {
   limits: LimitState | undefined;
   /** When the first stream was opened; 0: not yet. */
   openedAtMs: number;
+  /** Streams that were opened with the body. */
+  bodiesSent: number;
 }
 
 /** `chatcmpl-` and so on are made by the agent from the request id. */

@@ -44,6 +44,23 @@ async function handOver(fleet: ScriptedFleet, command: Partial<HandOverCommand> 
 }
 
 describe('an instance that fails', () => {
+  test('leaves the next one the whole of a large body, whose memory is given back when the request ends', async () => {
+    const fleet = await ScriptedFleet.start();
+    const [first, second] = fleet.agents;
+    const messages = (letter: string) => [{ role: 'user', content: letter.repeat(100_000) }];
+    const fallen = fleet.chat({ messages: messages('x'), stream: false });
+    const well = fleet.chat({ messages: messages('y'), stream: false });
+    await fleet.until(() => first!.opens.length === 2);
+    const [one, other] = first!.opens;
+    first!.say(0, 0, { error: { code: 'engine_error', message: 'broken', retryable: true, retryAfterMs: 0 } }, one);
+    await fleet.until(() => second!.opens.length === 1);
+    expect(Buffer.compare(second!.opens[0]!.body, one!.body)).toBe(0);
+    first!.finish(0, 1, {}, other);
+    second!.finish(0, 1);
+    await fleet.until(() => well.ended && fallen.ended);
+    expect([well.status, fallen.status]).toEqual([200, 200]);
+  });
+
   test('in mid-stream: the stream continues elsewhere from the token log', async () => {
     const { fleet, client } = await streaming(3);
     const [first, second] = fleet.agents;

@@ -84,6 +84,7 @@ export function createIntake(options: IntakeOptions): Intake {
       streamSpan: undefined,
       limits: undefined,
       openedAtMs: 0,
+      bodiesSent: 0,
     };
     requests.start(exchange);
     response.onClientLeft(() => requests.tell(requestId, { type: 'clientLeft' }));

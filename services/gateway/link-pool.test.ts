@@ -127,6 +127,17 @@ describe('a token link', () => {
     expect(closed).toBe(1);
   });
 
+  test('says of a stream that has ended whether all that was sent on it has left', async () => {
+    open('a');
+    open('b');
+    expect(pool.forget('a')).toBe(false);
+    await clock.advance(1);
+    expect(pool.forget('b')).toBe(true);
+    expect(pool.forget('b')).toBe(false);
+    open('c');
+    expect(pool.forget('c')).toBe(false);
+  });
+
   test('cancels only the stream of that epoch, once', async () => {
     open('a');
     pool.cancel('a', 2, 'moved');

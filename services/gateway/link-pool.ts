@@ -30,8 +30,8 @@ export interface LinkPool {
   open(address: string, stream: Omit<OpenStream, 'stream'>): void;
   /** Nothing that the stream says from now on is passed on. Does nothing when the request has no such stream. */
   cancel(requestId: string, epoch: number, reason: CancelStream['reason']): void;
-  /** The stream has ended by itself. */
-  forget(requestId: string): void;
+  /** The stream has ended by itself. False: not known here, or some of what was sent on its link has not left yet. */
+  forget(requestId: string): boolean;
   /**
    * Keeps a link to each of these addresses from now on, and makes it again when it breaks. Of more than `maxKeptLinks`
    * those beyond have one while they are used, and nothing is told of them. With each address come the instances that are
@@ -230,7 +230,9 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
 
     forget(requestId) {
       const stream = streams.get(requestId);
-      if (stream) forget(stream);
+      if (!stream) return false;
+      forget(stream);
+      return stream.link.connection?.buffered() === 0;
     },
 
     keep(addresses) {

@@ -81,12 +81,10 @@ export class ScriptedAgent {
     this.connections.at(-1)!.send(LinkFrame.encode({ step: { instanceId: this.name, events } }));
   }
 
-  finish(index: number, count: number, event: Partial<StreamEvent> = {}): void {
+  finish(index: number, count: number, event: Partial<StreamEvent> = {}, stream: OpenStream = this.opens.at(-1)!): void {
     const usage = { promptTokens: 7, outputTokens: index + count, cachedTokens: 2 };
-    const finalBody = this.opens.at(-1)!.clientStreams
-      ? new Uint8Array()
-      : new TextEncoder().encode(`{"object":"chat.completion","n":${index + count}}`);
-    this.say(index, count, { finishReason: 'stop', usage, finalBody, ...event });
+    const finalBody = stream.clientStreams ? new Uint8Array() : new TextEncoder().encode(`{"object":"chat.completion","n":${index + count}}`);
+    this.say(index, count, { finishReason: 'stop', usage, finalBody, ...event }, stream);
   }
 }
 
