@@ -102,9 +102,9 @@ async function openTogether(rig: Rig, tokens: number): Promise<TokenStream[]> {
 
 async function measured(rig: Rig, name: string, lengths: readonly number[], repeats: number, say: BenchRun['say']): Promise<PriceTable> {
   const rows: (string | number | null)[][] = [];
-  // Not counted: the first move loads Temporal's client.
+  // Not counted: the first moves load Temporal's client, and code that has not run.
   const first = await openTogether(rig, 50);
-  await drainOnce(rig, first, 'stop-and-copy', 50);
+  for (const way of ways) await drainOnce(rig, first, way, 50);
   for (const stream of first) stream.close();
   for (const tokens of lengths) {
     let streams = await openTogether(rig, tokens);

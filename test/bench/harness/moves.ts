@@ -64,7 +64,8 @@ export async function createMover(fleet: Fleet, kv: 'blocks' | 'state' = 'blocks
       reserveBlocks: Math.ceil(tokens / target.blockTokens) + 16,
       connections: 2,
       maxStages: way === 'stop-and-copy' ? 1 : 8,
-      lastStageBlocks: 16,
+      // As the coordinator plans: a follower has caught up when nothing remains.
+      lastStageBlocks: way === 'follow' ? 0 : 16,
       pauseLeaseMs: 30_000,
       reservationTtlMs: 60_000,
       plannedAtMs: nowMs,
