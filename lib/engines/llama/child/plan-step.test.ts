@@ -26,6 +26,25 @@ test('what follows another engine comes before prompts, and gives no tokens', ()
   ]);
 });
 
+test('what was taken over gets its first token before anything follows', () => {
+  expect(planStep([follower(1, 12), prompt(2, 3)], 32)).toEqual([
+    { id: 2, tokens: 3, samples: true },
+    { id: 1, tokens: 8, samples: false },
+  ]);
+});
+
+test('followers take the whole chunk when nobody waits, else a quarter of it or half of what they are behind', () => {
+  const followed = (others: readonly { id: number; tokens: number; generates: boolean }[], ...behind: number[]) =>
+    planStep([...others, ...behind.map((tokens, index) => follower(index, tokens))], 32)
+      .slice(others.length)
+      .map(({ tokens }) => tokens);
+  expect(followed([], 40)).toEqual([32]);
+  expect(followed([decode(9)], 12)).toEqual([8]);
+  expect(followed([decode(9)], 20, 20)).toEqual([20]);
+  expect(followed([decode(9)], 5, 5, 5)).toEqual([5, 3]);
+  expect(followed([decode(9)], 100)).toEqual([32]);
+});
+
 test('with nothing to compute there is no step', () => {
   expect(planStep([follower(1, 0), { id: 2, tokens: 0, generates: true }], 32)).toEqual([]);
 });

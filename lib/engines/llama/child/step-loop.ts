@@ -49,7 +49,7 @@ export class StepLoop {
   readonly #slots: Sequence[];
   /** In the order in which they began. */
   readonly #running = new Map<number, Running>();
-  readonly #controls: (() => Promise<void>)[] = [];
+  readonly #controls: { readonly run: () => Promise<void>; readonly isLong: boolean }[] = [];
   #begun: { id: number; kept: number }[] = [];
   #broken: { id: number; message: string }[] = [];
   #catchingUp: { readonly id: number; readonly within: number; readonly resolve: () => void }[] = [];
@@ -63,12 +63,20 @@ export class StepLoop {
   /** Runs for ever. */
   async run(): Promise<never> {
     for (;;) {
-      for (const control of this.#controls.splice(0)) await control();
+      await this.#obey();
       this.#tellCaughtUp();
       const items = planStep(this.#pending(), this.#options.prefillChunk);
       if (items.length > 0) await this.#step(items);
       else if (this.#broken.length > 0) this.#report(0, [], []);
       else if (this.#controls.length === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  /** In their order. A state that is saved or loaded takes as long as a step: sequences that are computed get one in between. */
+  async #obey(): Promise<void> {
+    for (let control = this.#controls.shift(); control; control = this.#controls.shift()) {
+      await control.run();
+      if (control.isLong && this.#pending().some(({ tokens }) => tokens > 0)) return;
     }
   }
 
@@ -131,7 +139,7 @@ export class StepLoop {
       const sequence = this.#slots[running.slot]!;
       const { fileSize } = await sequence.saveStateToFile(path);
       return { tokens: sequence.nextTokenIndex, bytes: fileSize };
-    });
+    }, true);
   }
 
   /** Fills a slot that no sequence uses. @throws Error when the engine does not take the file: the slot is empty then */
@@ -146,7 +154,7 @@ export class StepLoop {
         await this.#renew(slot);
         throw thrown;
       }
-    });
+    }, true);
   }
 
   /** A token that nobody sees: with sequences running their next step shows as much. @throws Error when it cannot be computed */
@@ -255,13 +263,13 @@ export class StepLoop {
     return this.#options.context.getSequence({ contextShift: { strategy: shiftNever } });
   }
 
-  #control(run: () => Promise<void>): void {
-    this.#controls.push(run);
+  #control(run: () => Promise<void>, isLong = false): void {
+    this.#controls.push({ run, isLong });
     this.#wake();
   }
 
-  #ask<T>(run: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => this.#control(() => run().then(resolve, reject)));
+  #ask<T>(run: () => Promise<T>, isLong = false): Promise<T> {
+    return new Promise((resolve, reject) => this.#control(() => run().then(resolve, reject), isLong));
   }
 }
 
