@@ -190,8 +190,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     return eventually(`all ${commands.size} processes ready, ${wanted.length} instances healthy`, 120_000, async () => {
       for (const [id, { exitCode }] of children) if (exitCode !== null) throw new Error(`${id} exited with ${exitCode}:\n${log(id).slice(-2000)}`);
       const status = await client('test').get<StatusReport>('/status');
-      const ready = new Set(status.services.filter((service) => service.ready).map((service) => service.pid));
-      const late = [...children].filter(([, { pid }]) => !ready.has(pid!)).map(([id]) => id);
+      const ready = Map.groupBy(
+        status.services.filter((service) => service.ready),
+        (service) => service.pid,
+      );
+      const servicesOf = (id: string) => (commands.get(id) === front ? together.length : 1);
+      const late = [...children].filter(([id, { pid }]) => (ready.get(pid!)?.length ?? 0) < servicesOf(id)).map(([id]) => id);
       // Those that a test has cordoned or drained are whole too; one that loads its model is not.
       const here = (await instances()).filter((row) => row.health === 'healthy' && (row.accepting || row.cordoned || row.setAside !== ''));
       return { ok: late.length === 0 && here.length >= wanted.length, seen: { ...status, late } };
