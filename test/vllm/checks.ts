@@ -310,6 +310,7 @@ async function prefillAndDecode(world: World): Promise<string> {
     const rows = await fleet.requests(true);
     const wrong: string[] = [];
     let handedOver = 0;
+    let direct = 0;
     for (const [round, { path, body }] of asked.entries()) {
       const stream = streams[round]!;
       const { instance, migrations: moves, failovers } = rows.find(({ id }) => id === stream.requestId)!;
@@ -317,19 +318,19 @@ async function prefillAndDecode(world: World): Promise<string> {
       const reference = await heard(servers[0].url, path, body);
       const told = `round ${round} (${path}): `;
       if (stream.error) wrong.push(told + stream.error);
-      else if (failovers !== 0 || instance !== (moves === 1 ? 'chat-2' : 'chat-1'))
-        wrong.push(`${told}ended at ${instance} after ${moves} moves, ${failovers} fail-overs`);
+      else if (failovers !== 0) wrong.push(`${told}ended at ${instance} after ${moves} moves, ${failovers} fail-overs`);
       else if (stream.tokenIds.join() !== reference.tokenIds.join())
         wrong.push(`${told}differs at ${firstDifference(stream.tokenIds, reference.tokenIds)}`);
       else if (stream.text !== reference.text) wrong.push(`${told}the same tokens, another text`);
       handedOver += moves;
+      if (moves === 0 && instance === 'chat-2') direct++;
     }
     const stayed = [...fleet.log('agent-chat-1').matchAll(/stays where its prompt was computed.*/g)].map(([line]) => line.replaceAll(/\s+/g, ' '));
     const pulled = (await fetched(servers)) - fetchedBefore;
     const longest = streams.map(({ atMs }) => Math.max(...atMs.slice(1).map((ms, index) => ms - atMs[index]!)));
-    const noted = `${pairs - wrong.length} of ${pairs} token-exact, ${handedOver} computed by one server and gone on at the other, ${stayed.length} kept ${stayed.join('; ')}; ${pulled} prompt tokens fetched; longest wait between two tokens ${Math.round(middle(longest))} ms (p50), ${Math.round(Math.max(...longest))} ms (max)`;
+    const noted = `${pairs - wrong.length} of ${pairs} token-exact, ${handedOver} computed by one server and gone on at the other, ${direct} computed where they are decoded, ${stayed.length} kept ${stayed.join('; ')}; ${pulled} prompt tokens fetched; longest wait between two tokens ${Math.round(middle(longest))} ms (p50), ${Math.round(Math.max(...longest))} ms (max)`;
     assert.deepEqual(wrong, [], noted);
-    // A busy machine may keep some where they are: that is allowed, and must not show in a token.
+    // A busy machine may keep some where they are, and a server that is late to report gets no prompts: allowed, and not to be seen in a token.
     assert(handedOver >= pairs / 2 && pulled > handedOver * 40, noted);
     return noted;
   } finally {
