@@ -12,8 +12,8 @@ export interface Neighbours {
 type Receive = (message: WireMessage) => void;
 
 export function createNeighbours(): Neighbours {
-  /** Who listens to a subject; of several the newest, which has taken over from the others. */
-  const listeners = new Map<string, Set<Receive>>();
+  /** Who listens to a subject; of several the newest, which is last, has taken over from the others. */
+  const listeners = new Map<string, Receive[]>();
   const inboxes = new Set<string>();
 
   function receiverOf({ subject, reply, oneAnswer }: Outgoing): Receive | undefined {
@@ -24,8 +24,7 @@ export function createNeighbours(): Neighbours {
   }
 
   function newest(subject: string): Receive | undefined {
-    const found = listeners.get(subject);
-    return found && [...found].at(-1);
+    return listeners.get(subject)?.at(-1);
   }
 
   function join(wire: Wire): Wire {
@@ -41,12 +40,12 @@ export function createNeighbours(): Neighbours {
 
     function listen(subject: string, group: string | undefined, receive: Receive): Listening {
       const listening = wire.listen(subject, group, receive);
-      listeners.set(subject, (listeners.get(subject) ?? new Set()).add(receive));
+      listeners.set(subject, [...(listeners.get(subject) ?? []), receive]);
       return {
         stop() {
-          const known = listeners.get(subject);
-          known?.delete(receive);
-          if (known?.size === 0) listeners.delete(subject);
+          const others = listeners.get(subject)?.filter((other) => other !== receive) ?? [];
+          if (others.length > 0) listeners.set(subject, others);
+          else listeners.delete(subject);
           return listening.stop();
         },
       };

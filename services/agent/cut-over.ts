@@ -3,9 +3,9 @@
 // stands still waits for nobody but the target and its gateway.
 import type { HandOffPlan } from '../../core/migration/hand-off.ts';
 import * as contracts from '../../lib/contracts.ts';
-import { sleep } from '../../lib/ports/clock.ts';
+import { type Gateway, handOverForSure, handOverLimit, whyNotCommitted } from '../../lib/migration/hand-over.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
-import type { HandOverReply, ReserveReply } from '../../proto/gen/messages.ts';
+import type { ReserveReply } from '../../proto/gen/messages.ts';
 import type { KvGiver } from './kv-giver.ts';
 
 export type GivingPlan = Pick<
@@ -37,10 +37,7 @@ export interface GivenAway {
 }
 
 const handOverMs = 1_000;
-/** A hand-over that cannot be answered within this much of the pause lease is not begun. */
-const shortestHandOverMs = 20;
 const askMs = 1_000;
-const betweenAsksMs = 100;
 /** How long a lost outcome is asked for. A gateway that says nothing for longer is gone, and its clients with it. */
 const outcomeMs = 10_000;
 
@@ -64,14 +61,17 @@ export async function cutOver(
     return { ...nothing, code: copied.refusal.code };
   }
   const sent = { blocks: copied.blocksSent, bytes: copied.bytesSent };
-  // The hand-over may only be carried out while the sequence stands still: its deadline is inside the pause lease.
-  const withinMs = Math.min(handOverMs, pausedFromMs + pauseLeaseMs - clock.now());
-  const answer =
-    withinMs < shortestHandOverMs ? undefined : await handOver(ports, plan, held.address || plan.targetAddress, copied.nextIndex, withinMs);
-  const committed = answer === 'unknown' ? undefined : answer?.outcome === 'committed';
-  giver.release({ requestId, epoch, committed: committed === true });
-  const downtimeMs = Math.max(0, clock.now() - (copied.pausedAtMs || pausedFromMs));
-  return { ...sent, committed, code: codeOf(answer), downtimeMs };
+  const downtime = () => Math.max(0, clock.now() - (copied.pausedAtMs || pausedFromMs));
+  const withinMs = handOverLimit(clock.now(), pausedFromMs, pauseLeaseMs, handOverMs);
+  if (withinMs === undefined) {
+    giver.release({ requestId, epoch, committed: false });
+    return { ...nothing, ...sent, code: 'deadline_exceeded', downtimeMs: downtime() };
+  }
+  const gateway = gatewayOf(ports, plan, held.address || plan.targetAddress, copied.nextIndex);
+  const answer = await handOverForSure(clock, gateway, { withinMs, outcomeMs }).catch(() => undefined);
+  const code = answer ? whyNotCommitted(answer) : 'unreachable';
+  giver.release({ requestId, epoch, committed: code === '' });
+  return { ...sent, committed: answer ? code === '' : undefined, code, downtimeMs: downtime() };
 }
 
 /** It stays. Whoever copies it instead, so that this copy was cancelled, is left alone. */
@@ -79,43 +79,13 @@ export function goOn(giver: KvGiver, { requestId, fromEpoch: epoch }: Pick<Givin
   if (code !== 'cancelled') giver.release({ requestId, epoch, committed: false });
 }
 
-function codeOf(answer: HandOverReply | 'unknown' | undefined): string {
-  if (answer === undefined) return 'deadline_exceeded';
-  if (answer === 'unknown') return 'unreachable';
-  if (answer.outcome === 'committed') return '';
-  return answer.refusal?.code ?? (answer.outcome === 'unknown_request' ? 'unknown_request' : 'stale_epoch');
-}
-
-async function handOver(
-  ports: Pick<Ports, 'bus' | 'clock'>,
-  plan: GivingPlan,
-  address: string,
-  nextIndex: number,
-  timeoutMs: number,
-): Promise<HandOverReply | 'unknown'> {
+function gatewayOf({ bus }: Pick<Ports, 'bus'>, plan: GivingPlan, address: string, nextIndex: number): Gateway {
   const { migrationId, requestId, gatewayId, fromEpoch, toEpoch, targetInstanceId: instanceId, sourceInstanceId, mode } = plan;
   const command = { requestId, migrationId, fromEpoch, toEpoch, instanceId, address, reservationId: migrationId, mode, nextIndex };
-  try {
-    return await ports.bus.request(contracts.handOff, [gatewayId, sourceInstanceId], command, { timeoutMs, id: migrationId });
-  } catch {
-    return settle(ports, plan);
-  }
-}
-
-/**
- * The answer is lost: the hand-over may have been carried out, or may still be on its way. The question is a final one, so "not
- * committed" stays so even if the hand-over comes later.
- */
-async function settle({ bus, clock }: Pick<Ports, 'bus' | 'clock'>, plan: GivingPlan): Promise<HandOverReply | 'unknown'> {
-  const { requestId, migrationId, gatewayId, sourceInstanceId } = plan;
-  const untilMs = clock.now() + outcomeMs;
-  for (;;) {
-    try {
-      const query = { requestId, migrationId, final: true };
-      return await bus.request(contracts.handOffOutcome, [gatewayId, sourceInstanceId], query, { timeoutMs: askMs });
-    } catch {
-      if (clock.now() >= untilMs) return 'unknown';
-      await sleep(clock, betweenAsksMs);
-    }
-  }
+  const query = { requestId, migrationId, final: true };
+  const to = [gatewayId, sourceInstanceId];
+  return {
+    handOver: (timeoutMs) => bus.request(contracts.handOff, to, command, { timeoutMs, id: migrationId }),
+    finalOutcome: () => bus.request(contracts.handOffOutcome, to, query, { timeoutMs: askMs }),
+  };
 }

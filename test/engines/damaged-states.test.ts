@@ -1,11 +1,11 @@
 // States that are not what the source saved: damaged ones never reach llama.cpp, and the request goes on where it was. And the
 // proof that a wrong state would show: with a checksum that says it is right, the text after the move is another.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Envelope, envelopeOf } from '../../lib/engines/llama/envelope.ts';
 import { wordVocabulary } from '../../lib/engines/llama/gguf/word-vocabulary.ts';
 import { readStateFile, type StateFile } from '../../lib/engines/llama/state-file/state-file.ts';
 import { llamaMissing, llamaPackage } from './llama-package.ts';
-import { filesOfStates, type LlamaRig, startLlama } from './llama-rig.ts';
+import { exactPair, filesOfStates } from './llama-rig.ts';
 import { type MoveMode, move } from './moves.ts';
 
 const ask = { maxTokens: 300, prompt: 'What is beyond the hill?' };
@@ -40,19 +40,7 @@ function changeValues(blob: Uint8Array, each: (index: number) => void): Uint8Arr
 }
 
 describe.skipIf(!llamaPackage)(`states that are not what was saved${llamaMissing}`, () => {
-  let a: LlamaRig;
-  let b: LlamaRig;
-  let reference: readonly number[];
-  beforeAll(async () => {
-    [a, b] = [await startLlama('exact'), await startLlama('exact')];
-    const conversation = a.open({ ...ask, id: 'reference' });
-    await conversation.ended();
-    reference = conversation.ids;
-  });
-  afterAll(async () => {
-    await a?.close();
-    await b?.close();
-  });
+  const pair = exactPair(ask);
 
   const firstCell = (state: StateFile) => state.cellsAt + 4;
   const damages: Record<string, (blob: Uint8Array, envelope: Envelope) => { blob: Uint8Array; envelope: Envelope }> = {
@@ -89,6 +77,7 @@ describe.skipIf(!llamaPackage)(`states that are not what was saved${llamaMissing
   const cases = Object.entries(damages).map(([what, change], index) => ({ what, change, mode: modes[index % 2]! }));
 
   test.each(cases)('refused, $mode: $what', async ({ what, change, mode }) => {
+    const { a, b, reference } = pair;
     const { pid } = b;
     const conversation = a.open({ ...ask, id: `damaged ${what}` });
     await conversation.tokens(12);
@@ -112,6 +101,7 @@ describe.skipIf(!llamaPackage)(`states that are not what was saved${llamaMissing
   };
 
   test.each(Object.entries(wrong))('the text would be another with %s that is sealed as right', async (what, change) => {
+    const { a, b } = pair;
     const long = { maxTokens: 300, prompt: 'Where does the long road end, and what is there to see?' };
     const right = a.open({ ...long, id: `right ${what}` });
     await right.ended();

@@ -1,11 +1,11 @@
 // The process of one of the two engines dies in the middle of a move, whenever that is: the request says its tokens to the end,
 // exactly, the adapters live on with a new process, and nothing is left behind.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { Refusal } from '../../proto/gen/messages.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Conversation } from './conversation.ts';
 import { llamaMissing, llamaPackage } from './llama-package.ts';
-import { childProcesses, filesOfStates, type LlamaRig, skipTime, startLlama } from './llama-rig.ts';
+import { childProcesses, exactPair, filesOfStates, type LlamaRig, skipTime } from './llama-rig.ts';
 import { type MoveMode, type MovePhase, move } from './moves.ts';
 
 const ask = { maxTokens: 400, temperature: 0.9, seed: 11, prompt: 'What is beyond the hill?' };
@@ -20,26 +20,17 @@ const cases = (['source', 'target'] as const).flatMap((victim) =>
 );
 
 describe.skipIf(!llamaPackage)(`kill -9 of an engine's process${llamaMissing}`, () => {
-  let a: LlamaRig;
-  let b: LlamaRig;
-  let reference: readonly number[];
   const others = new Set<number>();
-  beforeAll(async () => {
+  beforeAll(() => {
     for (const pid of childProcesses()) others.add(pid);
-    [a, b] = [await startLlama('exact'), await startLlama('exact')];
-    const conversation = a.open({ ...ask, id: 'reference' });
-    await conversation.ended();
-    reference = conversation.ids;
   });
-  afterAll(async () => {
-    await a?.close();
-    await b?.close();
-  });
+  const pair = exactPair(ask);
 
   const up = (rig: LlamaRig) => eventually('a new process', 30_000, () => ({ ok: rig.pid !== undefined, seen: rig.pid }));
 
   /** As a gateway does it: what has failed is continued from its tokens, wherever an engine takes it. */
   async function finish(conversation: Conversation): Promise<number> {
+    const { a, b } = pair;
     let failures = 0;
     for (;;) {
       await conversation.until(() => conversation.finishReason !== '' || conversation.error !== undefined, 'its end or a failure');
@@ -57,6 +48,7 @@ describe.skipIf(!llamaPackage)(`kill -9 of an engine's process${llamaMissing}`, 
   }
 
   test.each(cases)('of the $victim, $mode, after: $phase', async ({ victim, mode, phase }) => {
+    const { a, b, reference } = pair;
     await Promise.all([up(a), up(b)]);
     skipTime(minuteMs);
     const conversation = a.open({ ...ask, id: `${victim} ${mode} ${phase}` });
@@ -83,6 +75,7 @@ describe.skipIf(!llamaPackage)(`kill -9 of an engine's process${llamaMissing}`, 
   });
 
   test('nothing is left', async () => {
+    const { a, b } = pair;
     await Promise.all([up(a), up(b)]);
     for (const { engine } of [a, b]) {
       expect([engine.size, engine.status().running, engine.status().waiting, engine.status().reservedBlocks]).toEqual([0, 0, 0, 0]);

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll, beforeAll } from 'vitest';
 import { cacheFolder } from '../../infra/setup/machine-facts.ts';
 import { modelFile } from '../../infra/setup/random-model.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
@@ -90,6 +91,26 @@ export async function startLlama(model: RandomPreset | `/${string}`, config: Par
       await engine.close();
     },
   };
+}
+
+/**
+ * Two engines of the exact preset for the tests of the file, started before them and closed after them; and what one that is not
+ * moved says to `ask`.
+ */
+export function exactPair(ask: Omit<Ask, 'id'>): { readonly a: LlamaRig; readonly b: LlamaRig; readonly reference: readonly number[] } {
+  const pair = {} as { a: LlamaRig; b: LlamaRig; reference: readonly number[] };
+  beforeAll(async () => {
+    pair.a = await startLlama('exact');
+    pair.b = await startLlama('exact');
+    const conversation = pair.a.open({ ...ask, id: 'reference' });
+    await conversation.ended();
+    pair.reference = conversation.ids;
+  });
+  afterAll(async () => {
+    await pair.a?.close();
+    await pair.b?.close();
+  });
+  return pair;
 }
 
 function requestOf({ id, maxTokens, temperature = 0, seed = 7, prompt = 'Tell me about the sea' }: Ask): GenerateRequest {

@@ -4,7 +4,7 @@ import { carriesKv } from '../../core/migration/mode.ts';
 import type { ActivityImplementations, Copied, CutOver, Held, Reserved } from '../../core/workflows/activities.ts';
 import type { ActivityContext } from '../../core/workflows/control.ts';
 import * as contracts from '../../lib/contracts.ts';
-import { sleep } from '../../lib/ports/clock.ts';
+import { type Gateway, handOverForSure, handOverLimit, whyNotCommitted } from '../../lib/migration/hand-over.ts';
 import type { Ports } from '../../lib/ports/ports.ts';
 import type { HandOverReply, MigrationPlan, ReserveReply } from '../../proto/gen/messages.ts';
 import { type CopyJob, copyInStages, copyStage } from '../copy-stages.ts';
@@ -12,9 +12,6 @@ import type { ActivitySettings } from '../settings.ts';
 
 type Names = 'reserveBlocks' | 'preCopy' | 'preCopyShort' | 'cutOver' | 'askOutcome' | 'releaseSource' | 'dropBlocks' | 'reportMigration';
 
-/** A hand-over that cannot be answered within this much of the pause lease is not begun. */
-const shortestHandOverMs = 20;
-const betweenAsksMs = 100;
 /** With the policy's back-off this is about nine seconds. */
 const triesUntilGone = 9;
 
@@ -26,22 +23,6 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
   async function ask(plan: MigrationPlan, final: boolean): Promise<HandOverReply> {
     const { requestId, migrationId } = plan;
     return bus.request(contracts.handOverOutcome, [plan.gatewayId], { requestId, migrationId, final }, { timeoutMs: settings.askMs });
-  }
-
-  /**
-   * The answer to the hand-over is lost: it may have been carried out, or may still be on its way. The question is a
-   * final one, so "not committed" stays so even if the hand-over comes later.
-   */
-  async function settle(plan: MigrationPlan): Promise<HandOverReply> {
-    const untilMs = clock.now() + settings.outcomeMs;
-    for (;;) {
-      try {
-        return await ask(plan, true);
-      } catch (thrown) {
-        if (clock.now() >= untilMs) throw thrown;
-        await sleep(clock, betweenAsksMs);
-      }
-    }
   }
 
   function handOver(plan: MigrationPlan, address: string, nextIndex: number, withinMs: number): Promise<HandOverReply> {
@@ -64,13 +45,13 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
         mode: plan.mode,
         nextIndex,
       };
-      let reply: HandOverReply;
-      try {
-        reply = await bus.request(contracts.handOver, [plan.gatewayId], command, { timeoutMs: withinMs, id: plan.migrationId });
-      } catch (thrown) {
-        span.event('answer lost, asking for the outcome', { 'error.type': thrown instanceof SwitchyardError ? thrown.code : 'internal' });
-        reply = await settle(plan);
-      }
+      const gateway: Gateway = {
+        handOver: (timeoutMs) => bus.request(contracts.handOver, [plan.gatewayId], command, { timeoutMs, id: plan.migrationId }),
+        finalOutcome: () => ask(plan, true),
+      };
+      const reply = await handOverForSure(clock, gateway, { withinMs, outcomeMs: settings.outcomeMs }, (thrown) =>
+        span.event('answer lost, asking for the outcome', { 'error.type': thrown instanceof SwitchyardError ? thrown.code : 'internal' }),
+      );
       span.set({ 'switchyard.outcome': reply.outcome });
       return reply;
     });
@@ -131,9 +112,8 @@ export function migrateRequestActivities(ports: Ports, settings: ActivitySetting
       const { reply, code, pausedFromMs } = await copyRest(plan, jobOf(plan, held), stage);
       if (!reply || code !== '') return { ...nothing, code };
       const copied = { ...nothing, blocks: reply.blocksSent, bytes: reply.bytesSent };
-      // The hand-over may only be executed while the source stands still: its deadline is inside the pause lease.
-      const withinMs = Math.min(settings.handOverMs, pausedFromMs + plan.pauseLeaseMs - clock.now());
-      if (withinMs < shortestHandOverMs) return { ...copied, code: 'deadline_exceeded' };
+      const withinMs = handOverLimit(clock.now(), pausedFromMs, plan.pauseLeaseMs, settings.handOverMs);
+      if (withinMs === undefined) return { ...copied, code: 'deadline_exceeded' };
       const answer = await handOver(plan, held.address || plan.targetAddress, reply.nextIndex, withinMs);
       return outcomeOf(answer, { ...copied, downtimeMs: Math.max(0, clock.now() - (reply.pausedAtMs || pausedFromMs)) });
     },
@@ -187,6 +167,6 @@ export function reservedOf(reply: ReserveReply): Reserved {
 }
 
 function outcomeOf(reply: HandOverReply, numbers: Pick<CutOver, 'blocks' | 'bytes' | 'downtimeMs'>): CutOver {
-  if (reply.outcome === 'committed') return { ...numbers, committed: true, code: '' };
-  return { ...numbers, committed: false, code: reply.refusal?.code ?? (reply.outcome === 'unknown_request' ? 'unknown_request' : 'stale_epoch') };
+  const code = whyNotCommitted(reply);
+  return { ...numbers, committed: code === '', code };
 }
