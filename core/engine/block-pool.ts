@@ -23,7 +23,8 @@ export class BlockPool {
   /** Unheld blocks that a prefix can find. */
   readonly #evictable: OldestFirst;
   readonly #blockOfPrefix = new Map<number, number>();
-  readonly #prefixOfBlock = new Map<number, number>();
+  /** By block; NaN: no prefix finds it. */
+  readonly #prefixOfBlock: Float64Array;
 
   /** @throws RangeError when the sizes do not fit into one buffer */
   constructor(options: BlockPoolOptions) {
@@ -37,6 +38,7 @@ export class BlockPool {
     this.wordsPerToken = kvBytesPerToken / 4;
     this.#holders = new Int32Array(blocks);
     this.#evictable = new OldestFirst(blocks);
+    this.#prefixOfBlock = new Float64Array(blocks).fill(Number.NaN);
     this.#free = Array.from({ length: blocks }, (_, i) => blocks - 1 - i);
   }
 
@@ -95,7 +97,7 @@ export class BlockPool {
   drop(block: number): void {
     if (this.#holders[block]! <= 0) throw new Error(`invariant broken: block ${block} dropped without a holder`);
     if (--this.#holders[block]! > 0) return;
-    if (this.#prefixOfBlock.has(block)) this.#evictable.add(block);
+    if (this.isPublished(block)) this.#evictable.add(block);
     else this.#free.push(block);
   }
 
@@ -106,13 +108,13 @@ export class BlockPool {
 
   /** Lets a full block be found by its prefix. A prefix that is known already stays with its block. */
   publish(block: number, prefixKey: number): void {
-    if (this.#blockOfPrefix.has(prefixKey) || this.#prefixOfBlock.has(block)) return;
+    if (this.isPublished(block) || this.#blockOfPrefix.has(prefixKey)) return;
     this.#blockOfPrefix.set(prefixKey, block);
-    this.#prefixOfBlock.set(block, prefixKey);
+    this.#prefixOfBlock[block] = prefixKey;
   }
 
   isPublished(block: number): boolean {
-    return this.#prefixOfBlock.has(block);
+    return !Number.isNaN(this.#prefixOfBlock[block]);
   }
 
   find(prefixKey: number): number | undefined {
@@ -121,7 +123,7 @@ export class BlockPool {
 
   /** True when writing to the block can disturb nobody. */
   isExclusive(block: number): boolean {
-    return this.#holders[block] === 1 && !this.#prefixOfBlock.has(block);
+    return this.#holders[block] === 1 && !this.isPublished(block);
   }
 
   /** Walks over all blocks: for tests and for the audit at the end of an engine. `owners` lists every holding. @throws on the first flaw */
@@ -129,23 +131,24 @@ export class BlockPool {
     const held = new Int32Array(this.total);
     for (const blocks of owners) for (const block of blocks) held[block]!++;
     const free = new Set(this.#free);
+    let published = 0;
     if (free.size !== this.#free.length) throw new Error('invariant broken: a block is free twice');
     for (let block = 0; block < this.total; block++) {
       if (held[block] !== this.#holders[block])
         throw new Error(`invariant broken: block ${block} counts ${this.#holders[block]} holders and has ${held[block]}`);
       const places = Number(free.has(block)) + Number(this.#evictable.has(block)) + Number(held[block]! > 0);
       if (places !== 1) throw new Error(`invariant broken: block ${block} is in ${places} places`);
-      const key = this.#prefixOfBlock.get(block);
-      if (key !== undefined && this.#blockOfPrefix.get(key) !== block) throw new Error(`invariant broken: block ${block} and its prefix disagree`);
-      if (free.has(block) && key !== undefined) throw new Error(`invariant broken: free block ${block} has a prefix`);
+      if (!this.isPublished(block)) continue;
+      if (this.#blockOfPrefix.get(this.#prefixOfBlock[block]!) !== block) throw new Error(`invariant broken: block ${block} and its prefix disagree`);
+      if (free.has(block)) throw new Error(`invariant broken: free block ${block} has a prefix`);
+      published++;
     }
-    if (this.#blockOfPrefix.size !== this.#prefixOfBlock.size) throw new Error('invariant broken: prefixes and blocks do not pair up');
+    if (this.#blockOfPrefix.size !== published) throw new Error('invariant broken: prefixes and blocks do not pair up');
   }
 
   #forget(block: number): void {
-    const key = this.#prefixOfBlock.get(block);
-    if (key === undefined) return;
-    this.#prefixOfBlock.delete(block);
-    this.#blockOfPrefix.delete(key);
+    if (!this.isPublished(block)) return;
+    this.#blockOfPrefix.delete(this.#prefixOfBlock[block]!);
+    this.#prefixOfBlock[block] = Number.NaN;
   }
 }
