@@ -2,7 +2,7 @@
 // then SIGKILL. It leads a process group of its own, so that Ctrl-C reaches the supervisor alone and stopping it takes
 // its children along.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { setPriority } from 'node:os';
+import { giveWay } from '../../lib/run/give-way.ts';
 import { nextRestart, restartBackoff } from './backoff.ts';
 import { openProcessLog, tellingLine } from './process-log.ts';
 import type { Reaper } from './reaper.ts';
@@ -66,7 +66,7 @@ export function superviseProcess(spec: ProcessSpec, logPath: string, reaper: Rea
     const { pid } = started;
     if (pid !== undefined) {
       reaper.add(pid);
-      lowerPriority(pid, spec.niceness ?? 0);
+      giveWay(pid, spec.niceness ?? 0);
       if (crashes > 0) events.restarted(spec.id, pid);
     }
     started.stdin?.on('error', () => {});
@@ -132,14 +132,5 @@ function killGroup(pid: number, signal: NodeJS.Signals): void {
     process.kill(-pid, signal);
   } catch {
     // It has ended already.
-  }
-}
-
-function lowerPriority(pid: number, niceness: number): void {
-  if (niceness === 0) return;
-  try {
-    setPriority(pid, niceness);
-  } catch {
-    // It runs as well with the usual one.
   }
 }

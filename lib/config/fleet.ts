@@ -31,7 +31,7 @@ export const llamaEngineSchema = z.strictObject({
     .int()
     .min(0)
     .max(19)
-    .default(5)
+    .default(10)
     .describe('how far its computing gives way to other processes of the machine, as nice(1) has it; agents do not'),
   gpuLayers: z
     .int()

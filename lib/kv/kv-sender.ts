@@ -1,7 +1,6 @@
 // The sending end of a KV transfer: one stage over parallel connections, split so that all carry the same load
 // (core/migration/transfer-plan.ts). What a dying connection owed is planned again over the others; what the receiver
 // misses at the end is sent again.
-import { isCode } from '../../core/errors/codes.ts';
 import { refusal, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { type Flow, planTransfer, takePiece } from '../../core/migration/transfer-plan.ts';
 import { KvFrame, type KvHave, KvPiece, type KvResult, type Refusal } from '../../proto/gen/messages.ts';
@@ -9,7 +8,8 @@ import { type TailFrame, tailFrame } from '../net/tail-frame.ts';
 import type { Cancel, Clock } from '../ports/clock.ts';
 import type { StageSource } from '../ports/engines.ts';
 import type { Connection, Net } from '../ports/net.ts';
-import { commitCrc, pieceKey, pieceTag } from './kv-checks.ts';
+import { pieceKey, pieceTag } from './kv-checks.ts';
+import { commitFrame, toldRefusal } from './kv-commit.ts';
 import { maxKvFrameBytes } from './kv-receiver.ts';
 import type { Turns } from './turns.ts';
 
@@ -60,7 +60,7 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
     lanes = opened.filter((lane) => lane !== undefined);
     const answers = await Promise.all(lanes.map((lane) => lane.have));
     const refused = answers.find((have) => have?.refusal)?.refusal;
-    if (refused) return told(refused);
+    if (refused) return toldRefusal(refused);
     const have = answers.find((answer) => answer !== undefined);
     if (!have) return refusal('transfer_failed', `no connection to ${options.address}`);
 
@@ -74,9 +74,9 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
       if (!result) return refusal('transfer_failed', `every connection to ${options.address} was lost in stage ${options.stage}`);
       // The commit itself may have been damaged: then nothing is missing, and it is sent again.
       const again = result.missing.length > 0 || result.refusal?.code === 'corrupt_kv';
-      if (!again) return result.refusal ? told(result.refusal) : report;
+      if (!again) return result.refusal ? toldRefusal(result.refusal) : report;
       if (round === maxRounds)
-        return result.refusal ? told(result.refusal) : refusal('transfer_failed', `${result.missing.length} blocks did not arrive`);
+        return result.refusal ? toldRefusal(result.refusal) : refusal('transfer_failed', `${result.missing.length} blocks did not arrive`);
       blocks = [...result.missing];
       trusted = withoutLate(lanes, new Set(blocks));
     }
@@ -86,11 +86,6 @@ export async function sendStage(options: SendStageOptions): Promise<SendReport |
     cancelTimeout();
     for (const lane of lanes) lane.connection.close();
   }
-}
-
-/** What the receiver refuses, with a code of ours: codes end up in metrics and answers. */
-function told(refused: Refusal): Refusal {
-  return isCode(refused.code) ? refused : refusal('transfer_failed', `the receiver refuses: ${refused.message}`);
 }
 
 interface Lane {
@@ -217,9 +212,8 @@ function withoutLate(lanes: readonly Lane[], missing: ReadonlySet<number>): read
 
 /** Asks the receiver what is missing, over the fastest lane, and over the next while that is silent. Undefined: all are lost. */
 function commit(options: SendStageOptions, lanes: readonly Lane[]): Promise<KvResult | undefined> {
-  const { source, stage, last, clock } = options;
-  const sent = { stage, blocks: source.versions.length, last, state: source.state, versions: source.versions };
-  const frame = KvFrame.encode({ commit: { ...sent, crc: commitCrc(sent) } });
+  const { clock } = options;
+  const frame = commitFrame(options);
   const fastestFirst = [...lanes].sort((a, b) => a.connection.buffered() - b.connection.buffered() || bytesOf(b) - bytesOf(a));
   return new Promise((resolve) => {
     const asked = new Set<Lane>();

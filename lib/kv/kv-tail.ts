@@ -1,10 +1,12 @@
 // Between the stages of a migration whose state the target follows: every token of the source goes over at once, so that at the
-// last stage next to nothing is left to compute. Best effort: what is lost here comes with the last stage.
-import { KvFrame } from '../../proto/gen/messages.ts';
+// last stage next to nothing is left to compute. Best effort: what is lost here comes with the last stage. A stage without blocks is
+// committed here too, behind the tokens: new connections would cost a sequence that stands still three more round trips.
+import { KvFrame, type KvResult } from '../../proto/gen/messages.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { StageSource } from '../ports/engines.ts';
 import type { Connection, Net } from '../ports/net.ts';
 import { tailCrc } from './kv-checks.ts';
+import { commitFrame } from './kv-commit.ts';
 import { maxKvFrameBytes } from './kv-receiver.ts';
 
 export interface TailOptions {
@@ -25,12 +27,24 @@ const longestTailMs = 120_000;
 /** Unsent bytes at which tokens are left out. */
 const maxBufferedBytes = 65_536;
 
-/** Begins to send; the returned function ends it. Nothing that fails here is told to anybody. */
-export function sendTail(options: TailOptions): () => void {
+export interface Tail {
+  readonly reservationId: string;
+  /**
+   * Asks the target to put a stage in place whose blocks it has. Undefined: it cannot be asked here, or its answer was lost; any other
+   * connection may repeat the question.
+   */
+  commit(stage: Parameters<typeof commitFrame>[0]): Promise<KvResult | undefined>;
+  end(): void;
+}
+
+/** Begins to send. Nothing that fails here is told to anybody. */
+export function sendTail(options: TailOptions): Tail {
   const { source, reservationId, transferToken, traceparent } = options;
   let connection: Connection | undefined;
   let stopListening = () => {};
   let over = false;
+  let joined = false;
+  let answered: (result: KvResult | undefined) => void = () => {};
   const cancelLimit = options.clock.after(longestTailMs, () => end());
 
   function end(): void {
@@ -38,6 +52,7 @@ export function sendTail(options: TailOptions): () => void {
     cancelLimit();
     stopListening();
     connection?.close();
+    answered(undefined);
   }
 
   function begin(opened: Connection): void {
@@ -48,8 +63,13 @@ export function sendTail(options: TailOptions): () => void {
     }
     opened.onClose(end);
     opened.onFrame((bytes) => {
-      if (readHave(bytes)) stopListening = source.tail?.(send) ?? (() => {});
-      else end();
+      const { have, result } = read(bytes);
+      if (result) answered(result);
+      else if (!have || have.refusal) end();
+      else if (!joined) {
+        joined = true;
+        stopListening = source.tail?.(send) ?? (() => {});
+      }
     });
     opened.send(KvFrame.encode({ hello: { reservationId, transferToken, stage: tailStage, connection: 0, traceparent } }));
   }
@@ -62,15 +82,29 @@ export function sendTail(options: TailOptions): () => void {
 
   const { timeoutMs } = options;
   options.net.connect(options.address, { timeoutMs, maxFrameBytes: maxKvFrameBytes }).then(begin, end);
-  return end;
+  return {
+    reservationId,
+    end,
+    commit(stage) {
+      if (over || !joined) return Promise.resolve(undefined);
+      return new Promise((resolve) => {
+        const cancel = options.clock.after(timeoutMs, end);
+        answered = (result) => {
+          cancel();
+          answered = () => {};
+          resolve(result);
+        };
+        connection!.send(commitFrame(stage));
+      });
+    },
+  };
 }
 
-/** Whether the target lets us go on. */
-function readHave(bytes: Uint8Array): boolean {
+/** Empty: it is none of the target's frames. */
+function read(bytes: Uint8Array): Partial<Pick<KvFrame, 'have' | 'result'>> {
   try {
-    const { have } = KvFrame.decode(bytes);
-    return have !== undefined && have !== null && !have.refusal;
+    return KvFrame.decode(bytes);
   } catch {
-    return false;
+    return {};
   }
 }

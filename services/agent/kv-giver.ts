@@ -1,8 +1,9 @@
 // One instance's side of giving sequences away with their KV: a stage copied, a sequence released. Asked for by a migration on
 // the bus, or by the hand-offs of this process.
 import { refusal } from '../../core/errors/switchyard-error.ts';
-import { sendStage } from '../../lib/kv/kv-sender.ts';
-import { sendTail } from '../../lib/kv/kv-tail.ts';
+import { toldRefusal } from '../../lib/kv/kv-commit.ts';
+import { type SendReport, type SendStageOptions, sendStage } from '../../lib/kv/kv-sender.ts';
+import { sendTail, type Tail } from '../../lib/kv/kv-tail.ts';
 import type { Turns } from '../../lib/kv/turns.ts';
 import type { Body } from '../../lib/ports/bus.ts';
 import type { EngineAdapter, KvAdapter } from '../../lib/ports/engines.ts';
@@ -43,12 +44,21 @@ export function createKvGiver(options: KvGiverOptions): KvGiver {
   const bytesSent = telemetry.counter('switchyard_kv_bytes_total');
   /** Stages that are being copied: the same command again waits for the same end. Bounded by the sequences here. */
   const copying = new Map<string, Promise<StageCopied>>();
-  /** Ends what follows the stages so far, by request. Bounded by the sequences here. */
-  const tails = new Map<string, () => void>();
+  /** What follows the stages so far, by request. Bounded by the sequences here. */
+  const tails = new Map<string, Tail>();
 
   function endTail(requestId: string): void {
-    tails.get(requestId)?.();
+    tails.get(requestId)?.end();
     tails.delete(requestId);
+  }
+
+  /** Undefined: the stage has to be sent over connections of its own. */
+  async function sendOverTail(requestId: string, job: SendStageOptions): Promise<SendReport | Refusal | undefined> {
+    const tail = tails.get(requestId);
+    if (job.source.blocks.length > 0 || tail?.reservationId !== job.reservationId) return undefined;
+    const result = await tail.commit(job);
+    if (!result || result.missing.length > 0 || result.refusal?.code === 'corrupt_kv') return undefined;
+    return result.refusal ? toldRefusal(result.refusal) : { blocksSent: 0, bytesSent: 0, connectionsLost: 0 };
   }
 
   function copyStage(stage: Stage): Promise<StageCopied> {
@@ -85,16 +95,17 @@ export function createKvGiver(options: KvGiverOptions): KvGiver {
     if ('code' in source) return { ...noStage, refusal: source };
     const { turns, stageTimeoutMs: timeoutMs } = options;
     const address = wanted.kvAddress;
-    const job = { source, turns, address, reservationId, transferToken, stage, last, connections, timeoutMs, traceparent };
-    const sent = await sendStage({ net, clock, ...job });
+    const job = { net, clock, source, turns, address, reservationId, transferToken, stage, last, connections, timeoutMs, traceparent };
+    const overTail = await sendOverTail(requestId, job);
+    const sent = overTail ?? (await sendStage(job));
     const confirmed = 'code' in sent ? sent : source.confirmed();
-    endTail(requestId);
+    if (last || !overTail || 'code' in sent || 'code' in confirmed) endTail(requestId);
     if ('code' in sent || 'code' in confirmed) {
       // Not waiting for the abort to come: the client would feel it.
       if (last) kv.release(requestId, epoch, false);
       return { ...noStage, refusal: 'code' in sent ? sent : (confirmed as Refusal), elapsedMs: clock.now() - startedAtMs };
     }
-    if (!last && source.tail) {
+    if (!last && !tails.has(requestId) && source.tail) {
       tails.set(requestId, sendTail({ net, clock, source, address, reservationId, transferToken, timeoutMs, traceparent }));
     }
     bytesSent.add(sent.bytesSent, { direction: 'out' });

@@ -1,8 +1,8 @@
 // The process of one engine as the adapter sees it: started, asked, told, ended. What is asked of a process that dies is
 // answered with that. Nothing here starts it again.
 import { type ChildProcess, fork } from 'node:child_process';
-import { setPriority } from 'node:os';
 import { SwitchyardError } from '../../../core/errors/switchyard-error.ts';
+import { giveWay } from '../../run/give-way.ts';
 import type { Answer, EngineFacts, FromChild, LoadOptions, Order, Question, StepReport, ToChild, Vocabulary } from './child/messages.ts';
 
 export interface Loaded {
@@ -31,18 +31,15 @@ const program = new URL('./child/main.ts', import.meta.url);
 /** What it wrote last, for the message about its end. */
 const keptOutputBytes = 2_000;
 
-/** Lowers the priority of a process that has just begun: its threads, which are not there yet, have the same. */
-function giveWay(pid: number | undefined, niceness: number): void {
-  try {
-    if (pid !== undefined && niceness > 0) setPriority(pid, niceness);
-  } catch {
-    // It computes as well with the usual one.
-  }
-}
-
 /** `niceness`: as nice(1) has it; 0: the priority of this process. */
 export function startEngineChild(options: LoadOptions, hooks: EngineChildHooks, niceness: number): EngineChild {
-  const child: ChildProcess = fork(program, [], { serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'], execArgv: [] });
+  const child: ChildProcess = fork(program, [], {
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    execArgv: [],
+    // A session of its own, for its priority; it ends with this process all the same.
+    detached: true,
+  });
   giveWay(child.pid, niceness);
   const calls = new Map<number, { resolve: (answer: Answer) => void; reject: (why: Error) => void }>();
   const loading = Promise.withResolvers<Loaded>();
