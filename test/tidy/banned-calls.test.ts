@@ -54,7 +54,7 @@ const bans: readonly Ban[] = [
       // A process of its own.
       'lib/engines/llama/child/main.ts',
       // The priority of that process.
-      'lib/engines/llama/engine-child.ts',
+      'lib/run/give-way.ts',
       // Where states lie between two processes, and whether the process that left one is alive.
       'lib/engines/llama/state-folder.ts',
       'lib/run/run-service.ts',
@@ -106,6 +106,7 @@ const bans: readonly Ban[] = [
       'lib/engines/llama/state-folder.ts',
       'lib/config/config-folder.ts',
       'lib/run/version.ts',
+      'lib/run/give-way.ts',
       'lib/run/credentials.ts',
       // Certificates and keys.
       'lib/net/tls.ts',

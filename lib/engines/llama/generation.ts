@@ -4,6 +4,7 @@ import { type Refusal, SequenceState, type SequenceStatus, type Usage } from '..
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
 import { keyOf } from '../find-sequence.ts';
 import { type AnswerText, answerText } from '../openai-text.ts';
+import { requestFacts } from '../request-facts.ts';
 import type { Vocabulary } from './child/messages.ts';
 import type { LlamaRequest } from './request.ts';
 import { TokenText, textOf } from './token-text.ts';
@@ -58,22 +59,7 @@ export interface Generation {
 }
 
 export function factsOf(model: string, request: GenerateRequest): SequenceFacts {
-  return {
-    requestId: request.requestId,
-    model,
-    endpoint: request.endpoint,
-    body: request.body,
-    maxOutputTokens: request.maxOutputTokens,
-    priority: request.priority,
-    arrivalMs: request.arrivalMs,
-    createdS: request.createdS,
-    clientStreams: request.clientStreams,
-    includeUsage: request.includeUsage,
-    gatewayId: request.gatewayId,
-    traceparent: request.traceparent,
-    endReason: 'length',
-    serviceTier: request.serviceTier,
-  };
+  return { ...requestFacts(model, request), maxOutputTokens: request.maxOutputTokens, endReason: 'length' };
 }
 
 export interface NewGeneration {

@@ -9,6 +9,7 @@ import { type Refusal, SequenceState, type Usage } from '../../../proto/gen/mess
 import type { EngineEvent, GenerateRequest } from '../../ports/engines.ts';
 import { keyOf } from '../find-sequence.ts';
 import { type AnswerText, answerText } from '../openai-text.ts';
+import { requestFacts } from '../request-facts.ts';
 
 const noBytes = new Uint8Array(0);
 /** JSON of every word's text, made once. */
@@ -70,23 +71,7 @@ export function specOf(
       arrivalMs: request.arrivalMs,
       continues: request.resumeTokenIds.length > 0,
     },
-    facts: {
-      requestId: request.requestId,
-      model,
-      endpoint: request.endpoint as Endpoint,
-      body: request.body,
-      promptTokenIds: prompt.tokenIds,
-      maxOutputTokens,
-      priority: request.priority,
-      arrivalMs: request.arrivalMs,
-      createdS: request.createdS,
-      clientStreams: request.clientStreams,
-      includeUsage: request.includeUsage,
-      gatewayId: request.gatewayId,
-      traceparent: request.traceparent,
-      endReason,
-      serviceTier: request.serviceTier,
-    },
+    facts: { ...requestFacts(model, request), promptTokenIds: prompt.tokenIds, maxOutputTokens, endReason },
   };
 }
 
