@@ -169,3 +169,13 @@ test('a target that says nothing is given up after the time limit', async () => 
   await world.clock.advance(1_001);
   expect(await answer).toBeUndefined();
 });
+
+test('a stage that comes while another is being put in place is not answered with the answer to that one', async () => {
+  const { until, tail, says, commits } = await following();
+  await until(() => says() !== undefined);
+  const first = tail.commit(stage(false));
+  expect(await tail.commit(stage(true))).toBeUndefined();
+  await until(() => commits.length === 1);
+  expect(await first).toMatchObject({ missing: [] });
+  expect(commits.map(({ last }) => last)).toEqual([false]);
+});

@@ -44,7 +44,8 @@ export function sendTail(options: TailOptions): Tail {
   let stopListening = () => {};
   let over = false;
   let joined = false;
-  let answered: (result: KvResult | undefined) => void = () => {};
+  /** While a stage is being committed here. */
+  let answered: ((result: KvResult | undefined) => void) | undefined;
   const cancelLimit = options.clock.after(longestTailMs, () => end());
 
   function end(): void {
@@ -52,7 +53,7 @@ export function sendTail(options: TailOptions): Tail {
     cancelLimit();
     stopListening();
     connection?.close();
-    answered(undefined);
+    answered?.(undefined);
   }
 
   function begin(opened: Connection): void {
@@ -64,7 +65,7 @@ export function sendTail(options: TailOptions): Tail {
     opened.onClose(end);
     opened.onFrame((bytes) => {
       const { have, result } = read(bytes);
-      if (result) answered(result);
+      if (result) answered?.(result);
       else if (!have || have.refusal) end();
       else if (!joined) {
         joined = true;
@@ -86,12 +87,13 @@ export function sendTail(options: TailOptions): Tail {
     reservationId,
     end,
     commit(stage) {
-      if (over || !joined) return Promise.resolve(undefined);
+      // Answers have no numbers: one question at a time.
+      if (over || !joined || answered) return Promise.resolve(undefined);
       return new Promise((resolve) => {
         const cancel = options.clock.after(timeoutMs, end);
         answered = (result) => {
           cancel();
-          answered = () => {};
+          answered = undefined;
           resolve(result);
         };
         connection!.send(commitFrame(stage));
