@@ -94,18 +94,14 @@ export async function heard(url: string, path: Parameters<typeof talk>[1], body:
 
 /** Without streaming. */
 export async function answer(url: string, path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }> {
-  const response = await (body
-    ? fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
-    : got(url + path));
+  const response = await fetch(
+    url + path,
+    body ? { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : undefined,
+  );
   const text = await response.text();
   try {
     return { status: response.status, body: JSON.parse(text) as Record<string, unknown> };
   } catch {
     return { status: response.status, body: { text } };
   }
-}
-
-/** A server may close an idle connection just when it is used again: then the question is asked again, on a new one. */
-function got(url: string): Promise<Response> {
-  return fetch(url).catch(() => fetch(url));
 }
