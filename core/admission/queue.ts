@@ -4,6 +4,7 @@
 // id) that has been given the fewest tokens is next; within a flow the earliest deadline, then the earliest arrival.
 // Every `agingMs` of waiting lifts a request by one class, and once it is in the first class by one priority: whatever
 // keeps arriving, it is served in the end. A full queue sheds its worst request, which may be the one that comes.
+import { ChurnMap } from '../collections/churn-map.ts';
 import { classRank, type SloClass } from './slo.ts';
 
 export interface QueueItem {
@@ -57,11 +58,11 @@ interface Queued {
 
 export class AdmissionQueue {
   #limits: QueueLimits;
-  readonly #items = new Map<string, Queued>();
+  readonly #items = new ChurnMap<string, Queued>();
   /** Those that hold back, or did until lately. */
   readonly #holding = new Set<Queued>();
   /** Least recently used first. */
-  readonly #flows = new Map<string, Flow>();
+  readonly #flows = new ChurnMap<string, Flow>();
   readonly #depths = new Map<SloClass, number>();
   #places: Places = noPlaces;
   /** Share of the flow served last: where a flow that comes back starts. */

@@ -2,6 +2,7 @@
 // sequence's state, and is then taken over; or it expires, or is given up, and its blocks are free again.
 
 import type { Refusal } from '../../proto/gen/messages.ts';
+import { ChurnMap } from '../collections/churn-map.ts';
 import { refusal } from '../errors/switchyard-error.ts';
 import type { BlockPool } from './block-pool.ts';
 import { readSlot, stateKey } from './token-function.ts';
@@ -51,7 +52,7 @@ export interface ReserveOptions {
 }
 
 export class Reservations {
-  readonly #byId = new Map<string, Reservation>();
+  readonly #byId = new ChurnMap<string, Reservation>();
   readonly #pool: BlockPool;
   readonly #limit: number;
 

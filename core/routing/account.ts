@@ -7,7 +7,9 @@
 //
 // A request that is to be handed over after its first token is booked at its second instance too. That booking does not end with
 // the grace: a long prompt may be computed for longer.
+
 import type { InstanceStatus, InstanceView } from '../../proto/gen/messages.ts';
+import { ChurnMap } from '../collections/churn-map.ts';
 
 export interface InFlightBooking {
   readonly requestId: string;
@@ -61,9 +63,9 @@ interface InstanceAccount {
   sequenceNumber: number;
   /** Request id to blocks, as the last report had it. */
   listed: Map<string, number>;
-  booked: Map<string, InFlightBooking>;
+  booked: ChurnMap<string, InFlightBooking>;
   /** Requests that are to come from where they are computed. */
-  expected: Map<string, InFlightBooking>;
+  expected: ChurnMap<string, InFlightBooking>;
   bookedBlocks: number;
   bookedTokens: number;
   endedRequests: number;
@@ -73,16 +75,16 @@ interface InstanceAccount {
 export class InFlightAccount {
   readonly #limits: AccountLimits;
   /** By request id, oldest first. */
-  readonly #bookings = new Map<string, InFlightBooking>();
+  readonly #bookings = new ChurnMap<string, InFlightBooking>();
   /** Bookings whose second instance has not reported the request, oldest first. Bounded like the bookings. */
-  readonly #expected = new Map<string, InFlightBooking>();
+  readonly #expected = new ChurnMap<string, InFlightBooking>();
   /** Requests that are done, by the time we heard of it, oldest first. Bounded like the bookings, kept for the grace. */
   readonly #ended = new Map<string, number>();
   readonly #instances = new Map<string, InstanceAccount>();
   /** Of instances that are not in the view: those that left it, and those booked that it has not had yet. */
   readonly #absent = new Set<InstanceAccount>();
   /** Request id to the accounts whose last report lists it: one, or two while it moves. */
-  readonly #listedBy = new Map<string, InstanceAccount[]>();
+  readonly #listedBy = new ChurnMap<string, InstanceAccount[]>();
   readonly #changed: (instanceId: string) => void;
   readonly #handedOver: (booking: InFlightBooking) => void;
 
@@ -274,8 +276,8 @@ export class InFlightAccount {
         incarnation: 0,
         sequenceNumber: 0,
         listed: new Map(),
-        booked: new Map(),
-        expected: new Map(),
+        booked: new ChurnMap(),
+        expected: new ChurnMap(),
         bookedBlocks: 0,
         bookedTokens: 0,
         endedRequests: 0,

@@ -4,6 +4,7 @@
 // down its neighbours. The actor goes on from the state before the message. One that changes its state in place has lost
 // that: it rests, while messages wait in its mailbox, and starts anew from its snapshot. Rests, and wake-ups that fail,
 // come at growing intervals.
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import type { Cancel, Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
 import type { Actor, Wake } from './actor.ts';
@@ -71,7 +72,7 @@ export function hostActors<State, Message, Effect>(options: HostOptions<State, M
   const { clock, telemetry } = options;
   let { actor } = options;
   const mailboxLimit = options.mailboxLimit ?? 1024;
-  const cells = new Map<string, Cell<State, Message>>();
+  const cells = new ChurnMap<string, Cell<State, Message>>();
   const crashed = telemetry.counter('switchyard_actor_crashes_total');
   const restarts = telemetry.counter('switchyard_actor_restarts_total');
   const refused = telemetry.counter('switchyard_mailbox_full_total');

@@ -1,6 +1,8 @@
 // Stores one message in a stream and waits for the stream's answer. The client library's own request captures two stack
 // traces and makes three promises for each, which costs more than all else that the end of a request does.
+
 import { createInbox, type MsgHdrs } from '@nats-io/transport-node';
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { WatchedConnection } from './nats-connection.ts';
 
@@ -16,7 +18,7 @@ export function createStoring({ connection, clock }: { connection: WatchedConnec
   const { nats } = connection;
   const inbox = createInbox(connection.inboxPrefix);
   /** Bounded by the callers, who wait. */
-  const open = new Map<string, Open>();
+  const open = new ChurnMap<string, Open>();
   let tokens = 0;
 
   nats.subscribe(`${inbox}.*`, {

@@ -1,4 +1,5 @@
 // Questions on their way and their answers: one inbox for all, one entry for each until it is answered or its time is up.
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Telemetry } from '../ports/telemetry.ts';
@@ -38,7 +39,7 @@ export function createQuestions(options: { wire: Wire; clock: Clock; telemetry: 
   const { wire, clock, telemetry } = options;
   const asked = telemetry.counter('switchyard_bus_requests_total');
   const took = telemetry.histogram('switchyard_bus_request_seconds');
-  const open = new Map<string, Open>();
+  const open = new ChurnMap<string, Open>();
   /** Who answered the last time, by subject: failures too. At the limit all are forgotten, and gathers wait their whole time once. */
   const responders = new Map<string, ReadonlySet<string>>();
   let tokens = 0;

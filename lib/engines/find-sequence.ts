@@ -13,7 +13,7 @@ interface KnownSequence {
 
 interface Sequences<S extends KnownSequence> {
   /** By `keyOf`. */
-  readonly generations: ReadonlyMap<string, S>;
+  readonly generations: Pick<ReadonlyMap<string, S>, 'get' | 'values'>;
   whyEnded(key: string): 'sequence_finished' | 'cancelled' | undefined;
 }
 

@@ -103,3 +103,6 @@ export function checkAttributes(attributes: Readonly<Record<string, unknown>> | 
     if (!declared.has(name)) throw new Error(`span attribute ${name} is not declared in lib/telemetry/attributes.ts`);
   }
 }
+
+/** Says of any span of ours which request it is about. */
+export const requestIdName = 'switchyard.request.id';

@@ -2,10 +2,10 @@
 import { type Attributes, type HrTime, type Link, type SpanContext, SpanKind, type SpanStatus, SpanStatusCode, TraceFlags } from '@opentelemetry/api';
 import type { Resource } from '@opentelemetry/resources';
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace';
-import type { RecordedSpan } from './recorded-span.ts';
+import type { SpanFacts } from './recorded-span.ts';
 import type { TracePlace } from './trace-place.ts';
 
-const kinds: Record<RecordedSpan['kind'], SpanKind> = {
+const kinds: Record<SpanFacts['kind'], SpanKind> = {
   internal: SpanKind.INTERNAL,
   server: SpanKind.SERVER,
   client: SpanKind.CLIENT,
@@ -22,10 +22,10 @@ export class ExportedSpan implements ReadableSpan {
   readonly droppedAttributesCount = 0;
   readonly droppedLinksCount = 0;
   readonly ended = true;
-  readonly #span: RecordedSpan;
+  readonly #span: SpanFacts;
   readonly #source: ExportSource;
 
-  constructor(span: RecordedSpan, source: ExportSource) {
+  constructor(span: SpanFacts, source: ExportSource) {
     this.#span = span;
     this.#source = source;
   }

@@ -1,13 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { VirtualClock } from '../clock/virtual-clock.ts';
+import { endedSpan } from '../testing/ended-span.ts';
 import { createKeptTraces, gatherMs, keepsPerSecond } from './kept-traces.ts';
 import { createMemoryTelemetry } from './memory-telemetry.ts';
+import type { SpanFacts } from './recorded-span.ts';
 import { createSpanRing } from './span-ring.ts';
-
-interface Span {
-  readonly traceId: string;
-  readonly name: string;
-}
 
 /** A process with a ring, whose exports and notices are seen. */
 function makeProcess(clock: VirtualClock) {
@@ -15,16 +12,17 @@ function makeProcess(clock: VirtualClock) {
   const unasked = () => {
     throw new Error('not asked for');
   };
-  const ring = createSpanRing<Span>({ record: unasked, traceId: ({ traceId }) => traceId, requestId: unasked }, 1_000);
+  const ring = createSpanRing(unasked, { maxSpans: 1_000, maxBytes: 1_000_000 });
   const sent: string[] = [];
   const told: string[][] = [];
-  const send = (span: Span) => sent.push(`${span.traceId} ${span.name}`);
+  const send = (span: SpanFacts) => sent.push(`${span.context.traceId} ${span.name}`);
   const kept = createKeptTraces({ clock, take: ring.take, send, counter: telemetry.counter('switchyard_traces_kept_total') });
   kept.tellOthers((traceIds) => told.push([...traceIds]));
   function end(traceId: string, name: string): void {
     const now = kept.has(traceId);
-    ring.add({ traceId, name }, now);
-    if (now) send({ traceId, name });
+    const span = endedSpan({ traceId, name });
+    ring.add(span, now);
+    if (now) send(span);
   }
   return { kept, end, sent, told, telemetry };
 }

@@ -4,10 +4,10 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { SpanRecord } from '../../proto/gen/messages.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Attributes, AttributeValue, KeepReason, Logger, Span, SpanOptions, Telemetry, TraceContext } from '../ports/telemetry.ts';
-import { checkAttributes } from './attributes.ts';
+import { checkAttributes, requestIdName } from './attributes.ts';
 import { checkLabels, metricEntry } from './metrics.ts';
 import { runInSpan } from './run-in-span.ts';
-import { createSpanRing, eventLine, requestIdName, type SpanSource, textOf } from './span-ring.ts';
+import { byStart, eventLine, type SpanSource, spansFoundMax } from './span-ring.ts';
 
 export interface RecordedSpan {
   readonly name: string;
@@ -77,11 +77,18 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
   const logs = options.sharing?.logs ?? [];
   const counters = new Map<string, number>();
   const observations = new Map<string, number[]>();
-  const ring = createSpanRing<RecordedSpan>({
-    record: (span) => toSpanRecord(span, service, clock.now()),
-    traceId: (span) => span.traceId,
-    requestId: (span) => textOf(span.attributes[requestIdName]),
-  });
+  const ring: SpanSource = {
+    find({ requestId, traceId }, most = spansFoundMax) {
+      const own = spans.filter((span) => span.process === processName);
+      const about = requestId === '' ? [] : own.filter((span) => span.attributes[requestIdName] === requestId);
+      const traces = new Set([traceId, ...about.map((span) => span.traceId)]);
+      const found = own.filter((span) => traces.has(span.traceId));
+      return found
+        .map((span) => toSpanRecord(span, service, clock.now()))
+        .sort(byStart)
+        .slice(0, most);
+    },
+  };
   const ids = countersOfIds.get(spans) ?? { next: 1 };
   countersOfIds.set(spans, ids);
 
@@ -118,7 +125,6 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
       kept: undefined,
     };
     keep(spans, record);
-    ring.begin(record);
     return {
       traceId: record.traceId,
       context: { traceparent: `00-${record.traceId}-${record.spanId}-01` },
@@ -138,9 +144,7 @@ export function createMemoryTelemetry(clock: Clock, options: MemoryTelemetryOpti
         record.kept ??= reason;
       },
       end() {
-        if (record.endMs !== undefined) return;
-        record.endMs = clock.now();
-        ring.add(record);
+        record.endMs ??= clock.now();
       },
     };
   }

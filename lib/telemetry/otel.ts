@@ -9,10 +9,10 @@ import { createExporter, type ExporterName } from './exporters.ts';
 import { createKeptTraces, type KeptTraces } from './kept-traces.ts';
 import { createLogger, type LogLevel } from './logger.ts';
 import { createMetrics, type Metrics } from './prometheus.ts';
-import { RecordedSpan, type SpanKeeper, toSpanRecord } from './recorded-span.ts';
+import { RecordedSpan, type SpanFacts, type SpanKeeper, toSpanRecord } from './recorded-span.ts';
 import { runInSpan } from './run-in-span.ts';
 import { createSampler, type SamplerName } from './sampler.ts';
-import { createSpanRing, requestIdName, type SpanSource, textOf } from './span-ring.ts';
+import { createSpanRing, type SpanSource } from './span-ring.ts';
 import { activePlace, newSpanId, newTraceId, placeOf, TracePlace } from './trace-place.ts';
 
 export interface OtelTelemetryOptions {
@@ -59,17 +59,13 @@ export function createOtelTelemetry(options: OtelTelemetryOptions): OtelTelemetr
     ...(options.writeLog ? { write: options.writeLog } : {}),
   });
   const stopping = new AbortController();
-  const ring = createSpanRing<RecordedSpan>({
-    record: (span) => toSpanRecord(span, service, id, clock.now()),
-    traceId: (span) => span.traceId,
-    requestId: (span) => textOf(span.attribute(requestIdName)),
-  });
+  const ring = createSpanRing<RecordedSpan>((span) => toSpanRecord(span, service, id, clock.now()));
   const exporting = options.tracingOff || (options.exporter ?? 'none') === 'none' ? undefined : startExporting();
   const kept =
     exporting && createKeptTraces({ clock, take: ring.take, send: exporting.send, counter: metrics.counter('switchyard_traces_kept_total') });
   const sample = options.tracingOff ? () => 'off' as const : createSampler(options.sampler ?? 'parentbased_traceidratio', options.sampleRatio ?? 1);
 
-  function startExporting(): { send: (span: RecordedSpan) => void; shutdown: () => Promise<void> } {
+  function startExporting(): { send: (span: SpanFacts) => void; shutdown: () => Promise<void> } {
     const exporter = createExporter(options.exporter as Exclude<ExporterName, 'none'>, {
       clock,
       log,

@@ -14,6 +14,25 @@ export interface SpanEvent {
   readonly attributes: Attributes | undefined;
 }
 
+/** What is known of a span, running or read back. */
+export interface SpanFacts {
+  readonly context: TracePlace;
+  readonly parent: TracePlace | undefined;
+  readonly name: string;
+  readonly kind: NonNullable<SpanOptions['kind']>;
+  readonly links: readonly TracePlace[];
+  readonly startMs: number;
+  /** 0: not yet. */
+  readonly endMs: number;
+  readonly failed: boolean;
+  readonly failure: string | undefined;
+  /** Attributes as they were given, the newest last. */
+  readonly given: readonly Attributes[];
+  readonly attributes: Record<string, AttributeValue>;
+  readonly events: readonly SpanEvent[];
+  readonly droppedEvents: number;
+}
+
 /** What the spans of one service share. */
 export interface SpanKeeper {
   now(): number;
@@ -22,11 +41,11 @@ export interface SpanKeeper {
   keep: ((traceId: string, reason: KeepReason) => void) | undefined;
 }
 
-export class RecordedSpan implements Span {
+export class RecordedSpan implements Span, SpanFacts {
   readonly context: TracePlace;
   readonly parent: TracePlace | undefined;
   readonly name: string;
-  readonly kind: NonNullable<SpanOptions['kind']>;
+  readonly kind: SpanFacts['kind'];
   readonly links: readonly TracePlace[];
   readonly startMs: number;
   events: readonly SpanEvent[] = noEvents;
@@ -34,10 +53,10 @@ export class RecordedSpan implements Span {
   failed = false;
   failure: string | undefined;
   droppedEvents = 0;
+  /** Most spans are never read, and putting them together costs more than all else here. */
+  given: readonly Attributes[] = noAttributes;
   readonly #keeper: SpanKeeper;
   readonly #recording: boolean;
-  /** As they were given, the newest last: most spans are never read, and putting them together costs more than all else here. */
-  #given: readonly Attributes[] = noAttributes;
 
   constructor(
     name: string,
@@ -68,23 +87,18 @@ export class RecordedSpan implements Span {
   /** `attributes` is kept: it does not change any more. */
   set(attributes: Attributes): void {
     if (!this.#recording || this.ended) return;
-    this.#given = this.#given.length === 0 ? [attributes] : [...this.#given, attributes];
+    this.given = this.given.length === 0 ? [attributes] : [...this.given, attributes];
   }
 
   get attributes(): Record<string, AttributeValue> {
     const all: Record<string, AttributeValue> = {};
-    for (const attributes of this.#given) {
+    for (const attributes of this.given) {
       for (const name in attributes) {
         const value = attributes[name];
         if (value !== undefined) all[name] = value;
       }
     }
     return all;
-  }
-
-  /** One of the attributes. */
-  attribute(name: string): AttributeValue | undefined {
-    return this.#given.findLast((attributes) => attributes[name] !== undefined)?.[name];
   }
 
   event(name: string, attributes?: Attributes): void {
@@ -119,17 +133,17 @@ const noEvents: readonly SpanEvent[] = [];
 const noAttributes: readonly Attributes[] = [];
 
 /** `nowMs`: where an open span is drawn to. */
-export function toSpanRecord(span: RecordedSpan, service: string, process: string, nowMs: number): SpanRecord {
+export function toSpanRecord(span: SpanFacts, service: string, process: string, nowMs: number): SpanRecord {
   return {
-    traceId: span.traceId,
+    traceId: span.context.traceId,
     spanId: span.context.spanId,
     parentSpanId: span.parent?.spanId ?? '',
     name: span.name,
     service,
     process,
     startMs: span.startMs,
-    endMs: span.ended ? span.endMs : nowMs,
-    open: !span.ended,
+    endMs: span.endMs || nowMs,
+    open: span.endMs === 0,
     failed: span.failed,
     attributesJson: JSON.stringify(span.attributes),
     events: span.events.map((event) => eventLine(event.name, event.attributes)),

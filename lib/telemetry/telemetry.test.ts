@@ -10,7 +10,7 @@ import { createMemoryTelemetry } from './memory-telemetry.ts';
 import { type MetricEntry, maxLabelValues, metrics } from './metrics.ts';
 import { createOtelTelemetry, type OtelTelemetryOptions } from './otel.ts';
 import { maxEvents } from './recorded-span.ts';
-import { createSpanRing, type SpanSource } from './span-ring.ts';
+import type { SpanSource } from './span-ring.ts';
 
 const lines: string[] = [];
 const otel = (options: Partial<OtelTelemetryOptions> = {}) =>
@@ -236,42 +236,6 @@ describe('otel telemetry', () => {
   });
 });
 
-describe('span ring', () => {
-  const record = (name: string): SpanRecord => ({
-    traceId: 't',
-    spanId: name,
-    parentSpanId: '',
-    name,
-    service: '',
-    process: '',
-    startMs: Number(name),
-    endMs: 0,
-    failed: false,
-    attributesJson: '{}',
-    events: [],
-    linkedTraceIds: [],
-    open: false,
-  });
-  const reader = { record, traceId: (name: string) => (name === '2' ? 'u' : 't'), requestId: () => undefined };
-
-  test('forgets the oldest at the limit', () => {
-    const ring = createSpanRing(reader, 3);
-    for (const name of ['1', '2', '3', '4', '5']) ring.add(name);
-    expect(ring.find({ requestId: '', traceId: 't' }).map((span) => span.name)).toEqual(['3', '4', '5']);
-    expect(ring.find({ requestId: '', traceId: 't' }, 2).map((span) => span.name)).toEqual(['3', '4']);
-  });
-
-  test('gives each span of the wanted traces once, and still finds it', () => {
-    const ring = createSpanRing(reader, 10);
-    ring.add('1');
-    ring.add('2');
-    ring.add('3', true);
-    expect(ring.take(new Set(['t']))).toEqual(['1']);
-    expect(ring.take(new Set(['t', 'u']))).toEqual(['2']);
-    expect(ring.find({ requestId: '', traceId: 't' })).toHaveLength(2);
-  });
-});
-
 describe('spans that have not ended', () => {
   test('are found by the request they are about, and drawn to the moment of asking', async () => {
     const clock = new VirtualClock();
@@ -295,20 +259,6 @@ describe('spans that have not ended', () => {
       outer.end();
       expect(telemetry.ring.find({ requestId: '', traceId: outer.traceId }).map(({ open }) => open)).toEqual([false, false]);
     }
-  });
-
-  test('are not shown beyond the limit, until they end', () => {
-    const ring = createSpanRing({ record: (name: string) => ({ name }) as SpanRecord, traceId: () => 't', requestId: () => undefined }, 2);
-    for (const name of ['1', '2', '3']) ring.begin(name);
-    expect(
-      ring
-        .find({ requestId: '', traceId: 't' })
-        .map((span) => span.name)
-        .toSorted(),
-    ).toEqual(['2', '3']);
-    ring.add('3');
-    ring.add('1');
-    expect(ring.find({ requestId: '', traceId: 't' })).toHaveLength(3);
   });
 });
 

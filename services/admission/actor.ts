@@ -1,7 +1,9 @@
 // The queue of one pool as an actor: key is the pool, and its owner holds the lease queue/<pool>. Deterministic: the
 // same messages at the same times give the same effects.
+
 import { noDrain } from '../../core/admission/drain-rate.ts';
 import { AdmissionQueue, type QueueLimits } from '../../core/admission/queue.ts';
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import { FleetLoad } from '../../core/routing/fleet-load.ts';
 import { type Actor, assert, type Wake } from '../../lib/actor/actor.ts';
 import { asked, done, left, reserved } from './asking.ts';
@@ -43,10 +45,10 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     capacity: undefined,
     unwell: undefined,
     queue: new AdmissionQueue(queueLimits(config)),
-    entries: new Map(),
+    entries: new ChurnMap(),
     assigned: new Set(),
-    parked: new Map(),
-    ended: new Map(),
+    parked: new ChurnMap(),
+    ended: new ChurnMap(),
     batch: undefined,
     batches: 0,
     dispatchAtMs: nowMs,

@@ -1,6 +1,7 @@
 // What the queue actor's effects do. Results come back to the actor as messages.
 
 import { queuedClasses } from '../../core/admission/queue-status.ts';
+import type { ChurnMap } from '../../core/collections/churn-map.ts';
 import type { Code } from '../../core/errors/codes.ts';
 import { SwitchyardError, toRefusal } from '../../core/errors/switchyard-error.ts';
 import { queueOwnerChanged, queueStatus, route } from '../../lib/contracts.ts';
@@ -23,9 +24,9 @@ export interface EffectContext {
   readonly ownerId: string;
   readonly routeTimeoutMs: number;
   /** Questions under way, as many as requests may wait. */
-  readonly asks: Map<number, PendingAnswer>;
+  readonly asks: ChurnMap<number, PendingAnswer>;
   /** The admit span of each request that waits. */
-  readonly spans: Map<string, Span>;
+  readonly spans: ChurnMap<string, Span>;
   tell(pool: string, message: PoolMessage): void;
   /** Stops serving the pool's subject. */
   stopServing(pool: string): void;

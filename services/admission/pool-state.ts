@@ -4,6 +4,7 @@
 import type { PoolCapacity } from '../../core/admission/capacity.ts';
 import type { DrainRate } from '../../core/admission/drain-rate.ts';
 import type { AdmissionQueue } from '../../core/admission/queue.ts';
+import type { ChurnMap } from '../../core/collections/churn-map.ts';
 import type { EngineFault } from '../../core/engine/engine-health.ts';
 import type { Code } from '../../core/errors/codes.ts';
 import type { FleetLoad } from '../../core/routing/fleet-load.ts';
@@ -48,13 +49,13 @@ export interface PoolState {
   unwell: { readonly code: EngineFault; readonly sinceMs: number } | undefined;
   readonly queue: AdmissionQueue;
   /** By request id: those that wait, at most `maxQueued` and those the ledger is asked about, and those assigned. */
-  readonly entries: Map<string, Entry>;
+  readonly entries: ChurnMap<string, Entry>;
   /** Assigned requests, the first assigned first. At `maxAssigned` the first is forgotten: a late question about it is a new one. */
   readonly assigned: Set<string>;
   /** Questions that wait for an answer, one per request, the first to be answered first. */
-  readonly parked: Map<string, { readonly ask: number; readonly answerByMs: number }>;
+  readonly parked: ChurnMap<string, { readonly ask: number; readonly answerByMs: number }>;
   /** What to answer late repeats, oldest first. Bounded like the entries; at the limit the oldest is forgotten. */
-  readonly ended: Map<string, { readonly epoch: number; readonly refusal: Refusal; readonly limits: LimitState | null; readonly atMs: number }>;
+  readonly ended: ChurnMap<string, { readonly epoch: number; readonly refusal: Refusal; readonly limits: LimitState | null; readonly atMs: number }>;
   /** With the router now. One at a time: what comes meanwhile makes the next one. */
   batch: { readonly id: number; readonly requestIds: readonly string[] } | undefined;
   batches: number;

@@ -1,6 +1,8 @@
 // Wires the queues of all pools to bus, store and telemetry. Every replica tries to own every queue; the one that holds
 // the lease serves the pool's subject.
+
 import { sloClasses } from '../../core/admission/slo.ts';
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { changeOfPool, changeOfView, type FleetChange } from '../../core/tracking/fleet-replica.ts';
 import { hostActors } from '../../lib/actor/host.ts';
@@ -36,8 +38,8 @@ async function start(config: AdmissionConfig, ports: Ports): Promise<Running<Adm
   const known: ReadonlySet<string> = new Set(pools);
   const keyLimits = createKeyLimits({ store, clock, ttlMs: config.keyTtlMs, maxEntries: config.keyCacheEntries });
   const ledger = createLedger({ config, store, telemetry, keyLimits });
-  const asks = new Map<number, PendingAnswer>();
-  const spans = new Map<string, Span>();
+  const asks = new ChurnMap<number, PendingAnswer>();
+  const spans = new ChurnMap<string, Span>();
   const serving = new Map<string, Subscription>();
   let asked = 0;
   let current = config;

@@ -1,5 +1,6 @@
 // One `engine.generate` span per stream, in the request's own trace: first token, pauses, end, usage.
 
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import type { Clock } from '../../lib/ports/clock.ts';
 import type { EngineEvent, LifecycleEvent } from '../../lib/ports/engines.ts';
 import type { Span, Telemetry } from '../../lib/ports/telemetry.ts';
@@ -21,7 +22,7 @@ interface Open {
 
 export function createGenerateSpans(telemetry: Telemetry, clock: Clock): GenerateSpans {
   // Bounded by the streams that are open: every one ends.
-  const open = new Map<string, Open>();
+  const open = new ChurnMap<string, Open>();
   const keyOf = (requestId: string, epoch: number) => `${requestId}@${epoch}`;
 
   return {

@@ -1,6 +1,7 @@
 // Streams of one link whose clients wait for the whole answer: their tokens travel together, for each message about them costs
 // the gateway as much as a token that a client sees. The first token goes at once, so that it is known that the stream runs; what
 // is held back when the agent dies is computed again elsewhere.
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import type { StreamEvent } from '../../proto/gen/messages.ts';
 
 /** Tokens of a stream that are held back at most. */
@@ -14,7 +15,7 @@ interface Quiet {
 }
 
 export class QuietStreams {
-  readonly #streams = new Map<number, Quiet>();
+  readonly #streams = new ChurnMap<number, Quiet>();
   #holding = 0;
 
   /** Whether anything is held back. */

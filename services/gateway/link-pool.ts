@@ -2,6 +2,7 @@
 // live instances one is kept, so that it is known at once when an agent is gone. Finds the request of every event by its
 // stream number; what counts is decided by the request actor.
 
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import { type Cancel, type Clock, every } from '../../lib/ports/clock.ts';
 import type { Connection, Net } from '../../lib/ports/net.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
@@ -60,7 +61,7 @@ interface Link {
   readonly address: string;
   /** The one that it was made for. Others at the same address are of the same agent. */
   readonly instanceId: string;
-  readonly streams: Map<number, Stream>;
+  readonly streams: ChurnMap<number, Stream>;
   /** Undefined while it is being made; frames wait in `waiting` then. */
   connection: Connection | undefined;
   readonly waiting: OutgoingFrame[];
@@ -79,7 +80,7 @@ const largestNumber = 0xffff_ffff;
 export function createLinkPool(options: LinkPoolOptions): LinkPool {
   const { net, clock, telemetry, gatewayId, linkBufferBytes, linkIdleMs } = options;
   const links = new Map<string, Link>();
-  const streams = new Map<string, Stream>();
+  const streams = new ChurnMap<string, Stream>();
   const kept = new Map<string, Kept>();
   const dropped = telemetry.counter('switchyard_tokens_dropped_total');
   const stopIdleCheck = every(clock, linkIdleMs / 2, closeIdle);
@@ -90,7 +91,7 @@ export function createLinkPool(options: LinkPoolOptions): LinkPool {
     const link: Link = {
       address,
       instanceId,
-      streams: new Map(),
+      streams: new ChurnMap(),
       connection: undefined,
       waiting: [],
       waitingBytes: 0,

@@ -1,5 +1,6 @@
 // The requests of this gateway: running ones with their actors, and a bounded list of recent ones that have ended.
 
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { handOverReply } from '../../core/request/hand-over.ts';
 import { newRequest, type RequestEffect, type RequestMessage, type RequestState } from '../../core/request/request-state.ts';
@@ -52,8 +53,8 @@ export interface RequestsOptions {
 export function createRequests(options: RequestsOptions): Requests {
   const { config, meters, recorder } = options;
   const { clock, telemetry, identity } = options.ports;
-  const exchanges = new Map<string, Exchange>();
-  const recent = new Map<string, Ended>();
+  const exchanges = new ChurnMap<string, Exchange>();
+  const recent = new ChurnMap<string, Ended>();
   /** Their ids, the oldest at `oldestRecent` once there are as many as are kept. */
   const recentIds: string[] = [];
   let oldestRecent = 0;

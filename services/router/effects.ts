@@ -1,4 +1,5 @@
 // What the router's effects do.
+import type { ChurnMap } from '../../core/collections/churn-map.ts';
 import { SwitchyardError } from '../../core/errors/switchyard-error.ts';
 import { prefixBlockBytes } from '../../core/routing/prefix-hash.ts';
 import type { Telemetry } from '../../lib/ports/telemetry.ts';
@@ -17,7 +18,7 @@ export interface EffectContext {
   readonly announcements: Announcements;
   readonly decisions: DecisionLog;
   /** Questions under way: answered in the same turn, so never more than one batch of the bus. */
-  readonly asks: Map<number, PendingAnswer>;
+  readonly asks: ChurnMap<number, PendingAnswer>;
 }
 
 export function perform(effect: RouterEffect, context: EffectContext): void {

@@ -1,4 +1,5 @@
 // Wires the router to bus, store and telemetry.
+import { ChurnMap } from '../../core/collections/churn-map.ts';
 import { hostActors } from '../../lib/actor/host.ts';
 import { booked, prefixesCached, queueOwnerChanged, requestsDone, route } from '../../lib/contracts.ts';
 import { watchFleet } from '../../lib/fleet/watch-fleet.ts';
@@ -29,7 +30,7 @@ export const router: Service<RouterConfig> = { name: 'router', schema: routerSch
 
 async function start(config: RouterConfig, ports: Ports): Promise<Running<RouterConfig>> {
   const { bus, clock, rng, store, telemetry, identity } = ports;
-  const asks = new Map<number, PendingAnswer>();
+  const asks = new ChurnMap<number, PendingAnswer>();
   const decisions = createDecisionLog({ store, telemetry, clock, buffer: config.recordBuffer, ttlMs: config.recordTtlMs });
   const announcements = createAnnouncements({ bus, clock, routerId: identity.id });
   const context: EffectContext = { telemetry, announcements, decisions, asks };

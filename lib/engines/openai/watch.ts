@@ -1,18 +1,20 @@
 // Watches one server: asks it what it is when it is first seen and each time it comes back, then how it is, whether it is
-// paused, and how busy. Says why it takes no requests, within one round of that, and within one round that it takes them again.
+// paused, and how busy. Each question goes its own way: a server that is slow to answer one is not left without the others.
+// Says why it takes no requests, within one pause of that, and within one that it takes them again.
 import { refusal, toRefusal } from '../../../core/errors/switchyard-error.ts';
 import type { Refusal } from '../../../proto/gen/messages.ts';
-import type { Cancel, Clock } from '../../ports/clock.ts';
+import type { Clock } from '../../ports/clock.ts';
 import { type ProbeOptions, probeServer } from './capabilities.ts';
 import { isAway } from './client.ts';
 import { askWithinMs, type ServerLoad } from './dialects/dialect.ts';
 import { dialects } from './dialects/dialects.ts';
 import { readSamples, sumOf } from './exposition.ts';
 import type { ServerFacts } from './facts.ts';
+import { Repeated } from './repeated.ts';
 
 export interface WatchOptions extends ProbeOptions {
   readonly clock: Clock;
-  /** Pause between two rounds, ms. */
+  /** Pause between an answer and the next question of its kind, ms. */
   readonly pollMs: number;
   /** When the server last said anything on a stream, ms. */
   readonly heardMs: () => number;
@@ -35,23 +37,28 @@ export interface Loaded extends ServerLoad {
 export class ServerWatch {
   readonly #options: WatchOptions;
   readonly #first = Promise.withResolvers<void>();
+  readonly #meeting: Repeated;
+  readonly #questions: readonly Repeated[];
   #facts: ServerFacts | undefined;
-  #unfit: Refusal | undefined;
+  /** Why it is to be asked what it is before it gets a request: it was away, and may have come back as something else. */
+  #away: Refusal | undefined;
+  /** Why it takes none, by its own word. */
+  #stopped: Refusal | undefined;
   #load: Loaded | undefined;
   #startedAtS: number | undefined;
-  /** To be asked what it is before it gets a request: it was away, and may have come back as something else. */
-  #isNew = true;
   #answeredMs: number;
-  #running = false;
-  #again = false;
-  #stopped = false;
-  #cancel: Cancel = () => {};
+  #closed = false;
 
   constructor(options: WatchOptions) {
     this.#options = options;
-    this.#unfit = refusal('engine_unavailable', `${options.client.url} has not been asked yet`);
-    this.#answeredMs = options.clock.now();
-    this.#cancel = options.clock.after(0, () => void this.#round());
+    const { clock, client, pollMs } = options;
+    const failed = (thrown: unknown) => this.#failed(thrown);
+    const again = (ask: () => Promise<void>) => new Repeated({ clock, pauseMs: pollMs, ask, failed });
+    this.#away = refusal('engine_unavailable', `${client.url} has not been asked yet`);
+    this.#answeredMs = clock.now();
+    this.#meeting = new Repeated({ clock, pauseMs: this.#awayPollMs, ask: () => this.#meet(), failed });
+    this.#questions = [again(() => this.#askHealth()), again(() => this.#askWhetherStopped()), again(() => this.#askMetrics())];
+    this.#meeting.start();
   }
 
   /** Settled when it is known whether the server is there. */
@@ -64,7 +71,7 @@ export class ServerWatch {
 
   /** Why it gets no requests. */
   get unfit(): Refusal | undefined {
-    return this.#unfit;
+    return this.#away ?? this.#stopped;
   }
 
   /** Undefined: it has no metrics, or they are too old. */
@@ -72,74 +79,81 @@ export class ServerWatch {
     return this.#load && this.#options.clock.now() - this.#load.atMs <= staleMs ? this.#load : undefined;
   }
 
-  /** It answers, on streams or to questions. */
+  /** It takes requests, and answers, on streams or to questions. */
   get isAlive(): boolean {
-    return !this.#unfit && this.#options.clock.now() - Math.max(this.#answeredMs, this.#options.heardMs()) <= silentMs;
+    return !this.unfit && this.#isHeard;
   }
 
   /** A call to it has failed: look now. */
   look(): void {
-    if (this.#stopped) return;
-    if (this.#running) this.#again = true;
-    else {
-      this.#cancel();
-      this.#cancel = this.#options.clock.after(0, () => void this.#round());
-    }
+    for (const question of [this.#meeting, ...this.#questions]) question.hurry();
   }
 
   stop(): void {
-    this.#stopped = true;
-    this.#cancel();
+    this.#closed = true;
+    for (const question of [this.#meeting, ...this.#questions]) question.stop();
   }
 
-  async #round(): Promise<void> {
-    this.#running = true;
-    this.#again = false;
-    let unfit: Refusal | undefined;
-    try {
-      unfit = this.#isNew ? await this.#meet() : await this.#ask();
-      this.#answeredMs = this.#options.clock.now();
-    } catch (thrown) {
-      unfit = this.#failed(thrown);
-    }
-    this.#running = false;
-    if (this.#stopped) return;
-    this.#say(unfit);
-    const pauseMs = this.#again ? 0 : unfit ? Math.min(longestAwayPollMs, this.#options.pollMs) : this.#options.pollMs;
-    this.#cancel = this.#options.clock.after(pauseMs, () => void this.#round());
+  get #isHeard(): boolean {
+    return this.#options.clock.now() - Math.max(this.#answeredMs, this.#options.heardMs()) <= silentMs;
   }
 
-  async #meet(): Promise<Refusal | undefined> {
+  get #awayPollMs(): number {
+    return Math.min(longestAwayPollMs, this.#options.pollMs);
+  }
+
+  /** It gets requests once it has said what it is, that it is well, and that it is not paused. */
+  async #meet(): Promise<void> {
     const found = await probeServer(this.#options);
-    if ('code' in found) return found;
+    if ('code' in found) return this.#leave(found);
     this.#facts = found;
     this.#load = undefined;
     this.#startedAtS = undefined;
-    this.#isNew = false;
-    return this.#ask();
+    const [ill] = await Promise.all([this.#illness(), this.#askWhetherStopped()]);
+    if (ill) return this.#leave(ill);
+    this.#away = undefined;
+    this.#meeting.stop();
+    for (const question of this.#questions) question.start();
+    this.#say();
   }
 
-  async #ask(): Promise<Refusal | undefined> {
+  async #askHealth(): Promise<void> {
+    const ill = await this.#illness();
+    if (ill) this.#leave(ill);
+  }
+
+  /** Servers without such a path answer 404, and they do answer. */
+  async #illness(): Promise<Refusal | undefined> {
     const { client } = this.#options;
-    const facts = this.#facts!;
-    const dialect = dialects[facts.kind];
-    const [health, stopped, metrics] = await Promise.all([
-      client.get('/health', askWithinMs),
-      facts.pause ? dialect.stopped?.(client) : undefined,
-      facts.metrics ? client.get('/metrics', askWithinMs) : undefined,
-    ]);
-    // Servers without such a path answer 404, and they do answer.
-    if (health.status >= 500) {
-      this.#isNew = true;
-      return refusal('engine_unavailable', `${client.url}/health answers ${health.status}: its engine is dead, or not ready yet`, 1_000);
-    }
-    if (metrics?.status === 200 && this.#read(metrics.body.toString(), facts)) return this.#meet();
-    return stopped === undefined ? undefined : refusal('engine_unavailable', `${client.url}: ${stopped}`, 1_000);
+    const { status } = await client.get('/health', askWithinMs);
+    this.#heard();
+    if (status < 500) return undefined;
+    return refusal('engine_unavailable', `${client.url}/health answers ${status}: its engine is dead, or not ready yet`, 1_000);
+  }
+
+  async #askWhetherStopped(): Promise<void> {
+    const { client } = this.#options;
+    const { pause, kind } = this.#facts!;
+    const why = pause ? await dialects[kind].stopped?.(client) : undefined;
+    if (pause) this.#heard();
+    const before = this.#stopped;
+    this.#stopped = why === undefined ? undefined : refusal('engine_unavailable', `${client.url}: ${why}`, 1_000);
+    if (before?.message !== this.#stopped?.message) this.#say();
+  }
+
+  async #askMetrics(): Promise<void> {
+    const { client } = this.#options;
+    if (!this.#facts!.metrics) return;
+    const { status, body } = await client.get('/metrics', askWithinMs);
+    this.#heard();
+    if (status !== 200) return;
+    if (this.#read(body.toString())) this.#leave(refusal('engine_unavailable', `${client.url} has been started again`, 1_000), 0);
+    else this.#say();
   }
 
   /** Returns whether it is another process than it was. */
-  #read(text: string, { kind }: ServerFacts): boolean {
-    const dialect = dialects[kind];
+  #read(text: string): boolean {
+    const dialect = dialects[this.#facts!.kind];
     const samples = readSamples(text, new Set([...dialect.metricNames, startedAt]));
     this.#load = { ...dialect.load(samples), atMs: this.#options.clock.now() };
     const startedAtS = sumOf(samples, startedAt);
@@ -148,16 +162,28 @@ export class ServerWatch {
     return restarted;
   }
 
-  #failed(thrown: unknown): Refusal | undefined {
-    const { client } = this.#options;
-    if (!isAway(thrown)) return refusal('engine_error', `${client.url}: ${toRefusal(thrown).message}`);
-    if (thrown.code === 'timeout' && !this.#unfit && this.isAlive) return undefined;
-    this.#isNew = true;
-    return refusal('engine_unavailable', `${thrown.message}. Is the server running, and is this its address?`, 1_000);
+  #heard(): void {
+    this.#answeredMs = this.#options.clock.now();
   }
 
-  #say(unfit: Refusal | undefined): void {
-    this.#unfit = unfit;
+  #failed(thrown: unknown): void {
+    const { client } = this.#options;
+    if (!isAway(thrown)) this.#leave(refusal('engine_error', `${client.url}: ${toRefusal(thrown).message}`));
+    else if (this.#away || thrown.code !== 'timeout' || !this.#isHeard)
+      this.#leave(refusal('engine_unavailable', `${thrown.message}. Is the server running, and is this its address?`, 1_000));
+  }
+
+  /** It gets nothing until it has been asked what it is: after so long, and again until it says it. */
+  #leave(why: Refusal, delayMs = this.#awayPollMs): void {
+    if (this.#closed) return;
+    this.#away = why;
+    for (const question of this.#questions) question.stop();
+    this.#meeting.start(delayMs);
+    this.#say();
+  }
+
+  #say(): void {
+    if (this.#closed) return;
     this.#first.resolve();
     this.#options.onChange();
   }

@@ -1,6 +1,7 @@
 // The simulated engine behind the adapter interface: core/engine decides what a step computes, the clock says when it is
 // done. Moving sequences in and out: sim-kv.ts.
 
+import { ChurnMap } from '../../../core/collections/churn-map.ts';
 import { BlockPool } from '../../../core/engine/block-pool.ts';
 import { coefficientsOf, isProfile, reportedStepModel } from '../../../core/engine/profiles.ts';
 import { Reservations } from '../../../core/engine/reservations.ts';
@@ -36,7 +37,7 @@ export class SimEngine implements EngineAdapter {
   readonly pool: BlockPool;
   readonly scheduler: Scheduler;
   readonly reservations: Reservations;
-  readonly generations = new Map<string, Generation>();
+  readonly generations = new ChurnMap<string, Generation>();
   readonly options: SimEngineOptions;
   readonly #ended = new Map<string, 'sequence_finished' | 'cancelled'>();
   readonly #stepModel: StepModel;
