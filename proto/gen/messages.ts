@@ -904,6 +904,7 @@ export interface RouteRequest {
   pool: string;
   epoch: number;
   requests: readonly RequestInfo[];
+  ended: readonly string[];
 }
 export const RouteRequest: Codec<RouteRequest> = codec('RouteRequest', wire.write_switchyard_routing_v1_RouteRequest, wire.read_switchyard_routing_v1_RouteRequest);
 

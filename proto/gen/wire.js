@@ -3331,11 +3331,12 @@ export function write_switchyard_routing_v1_RouteRequest(writer, message) {
   if (message.pool != null && message.pool !== '') writer.uint32(18).string(message.pool);
   if (message.epoch != null && message.epoch !== 0) writer.uint32(24).uint32(message.epoch);
   if (message.requests != null) for (let k = 0; k < message.requests.length; k++) write_switchyard_request_v1_RequestInfo(writer.uint32(34).fork(), message.requests[k]).ldelim();
+  if (message.ended != null) for (let k = 0; k < message.ended.length; k++) writer.uint32(42).string(message.ended[k]);
   return writer;
 }
 
 export function read_switchyard_routing_v1_RouteRequest(reader, target) {
-  const message = target ?? { meta: null, pool: '', epoch: 0, requests: [] };
+  const message = target ?? { meta: null, pool: '', epoch: 0, requests: [], ended: [] };
   while (reader.pos < reader.len) {
     const tag = reader.tag();
     switch (tag) {
@@ -3350,6 +3351,9 @@ export function read_switchyard_routing_v1_RouteRequest(reader, target) {
         break;
       case 34:
         message.requests.push(nested(reader, read_switchyard_request_v1_RequestInfo));
+        break;
+      case 42:
+        message.ended.push(reader.stringVerify());
         break;
       default:
         reader.skipType(tag & 7, 0, tag >>> 3);

@@ -210,6 +210,29 @@ describe('an owner', () => {
     expect([...play.state.entries.keys()]).toEqual(Array.from({ length: config.maxAssigned }, (_, k) => `r${28 + k}`));
   });
 
+  test('tells the router once which requests have ended, whose room it sees', () => {
+    const play = owning();
+    ask(play, 'r1');
+    ask(play, 'r2');
+    play.pass(config.regatherMs);
+    play.make({ kind: 'routed', placed: true });
+    play.send({ type: 'done', requestIds: ['r1', 'r2'] });
+    play.send({ type: 'leave', requestId: 'r3' });
+    ask(play, 'r4');
+    play.make({ kind: 'routed', placed: true });
+    ask(play, 'r5');
+    expect(of(play, 'route').map(({ ended }) => ended)).toEqual([[], ['r1', 'r2', 'r3'], []]);
+  });
+
+  test('remembers so many ends for the router', () => {
+    const play = owning();
+    const ids = Array.from({ length: 300 }, (_, index) => `e${index}`);
+    play.send({ type: 'done', requestIds: ids });
+    ask(play, 'r1');
+    play.pass(config.regatherMs);
+    expect(of(play, 'route').map(({ ended }) => ended)).toEqual([ids.slice(-256)]);
+  });
+
   test('takes no answer for a batch that it has given up', () => {
     const play = owning();
     ask(play, 'r1');

@@ -51,6 +51,7 @@ function newPool(pool: string, config: AdmissionConfig, nowMs: number): PoolStat
     ended: new ChurnMap(),
     batch: undefined,
     batches: 0,
+    heardEnded: [],
     dispatchAtMs: nowMs,
     routeFailures: 0,
     drainRate: noDrain(nowMs),

@@ -8,6 +8,9 @@ import type { Assignment, Refusal, RequestInfo } from '../../proto/gen/messages.
 import { answer, answerQueued, end, enqueue, refuse, waited } from './entries.ts';
 import type { Entry, PoolMessage, PoolState, Turn } from './pool-state.ts';
 
+/** Told to the router with a batch. It hears of all of them by itself, a moment sooner or later. */
+const maxHeardEnded = 256;
+
 export function asked(turn: Turn, { ask, request, answerByMs }: Extract<PoolMessage, { type: 'ask' }>): void {
   const { state, nowMs } = turn;
   const { requestId } = request;
@@ -119,15 +122,21 @@ export function reserved(turn: Turn, { request, held, limits, refusal: no }: Ext
   else enqueue(turn, entry);
 }
 
+/** It takes no room any more, and the router is to know that no later than we make use of it. */
+function takeOff({ state, nowMs }: Turn, requestId: string): void {
+  state.fleet.account.done(requestId, nowMs);
+  if (state.heardEnded.push(requestId) > maxHeardEnded) state.heardEnded.shift();
+}
+
 /** The client left before it got a place. May come before the question itself. */
 export function left(turn: Turn, requestId: string): void {
-  turn.state.fleet.account.done(requestId, turn.nowMs);
+  takeOff(turn, requestId);
   end(turn, requestId, 'left', refusal('client_left', 'the client left the queue'));
 }
 
 /** The request has ended, wherever it was; the ledger is settled from the recorded event. */
 export function done(turn: Turn, requestId: string): void {
-  turn.state.fleet.account.done(requestId, turn.nowMs);
+  takeOff(turn, requestId);
   const entry = turn.state.entries.get(requestId);
   if (entry) entry.reserved = false;
   end(turn, requestId, 'left', refusal('cancelled', 'the request has ended'));

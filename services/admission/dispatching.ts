@@ -26,7 +26,7 @@ export function dispatch(turn: Turn): void {
   });
   state.batches += 1;
   state.batch = { id: state.batches, requestIds: requests.map(({ requestId }) => requestId) };
-  effects.push({ type: 'route', batch: state.batches, epoch: state.ownerEpoch, requests });
+  effects.push({ type: 'route', batch: state.batches, epoch: state.ownerEpoch, requests, ended: state.heardEnded.splice(0) });
 }
 
 /** Room in the pool now. */

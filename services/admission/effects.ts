@@ -94,7 +94,7 @@ function takeAsk(ask: number, { asks }: EffectContext): PendingAnswer | undefine
 
 /** The call hangs in the trace of the batch's first request; each request's own spans hang in its own. */
 async function askRouter(pool: string, effect: Extract<PoolEffect, { type: 'route' }>, context: EffectContext): Promise<void> {
-  const { batch, epoch } = effect;
+  const { batch, epoch, ended } = effect;
   const requests = effect.requests.map((request) => ({
     ...request,
     traceparent: context.spans.get(request.requestId)?.context.traceparent ?? request.traceparent,
@@ -102,7 +102,7 @@ async function askRouter(pool: string, effect: Extract<PoolEffect, { type: 'rout
   const parent = requests[0]?.traceparent;
   try {
     const reply = await context.telemetry.within(parent ? { traceparent: parent } : undefined, () =>
-      context.bus.request(route, [], { pool, epoch, requests }, { timeoutMs: context.routeTimeoutMs }),
+      context.bus.request(route, [], { pool, epoch, requests, ended }, { timeoutMs: context.routeTimeoutMs }),
     );
     context.tell(pool, { type: 'routed', batch, results: reply.results });
   } catch (thrown) {

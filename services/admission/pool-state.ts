@@ -59,6 +59,8 @@ export interface PoolState {
   /** With the router now. One at a time: what comes meanwhile makes the next one. */
   batch: { readonly id: number; readonly requestIds: readonly string[] } | undefined;
   batches: number;
+  /** Heard of since the last batch, newest last; the router is told with the next. */
+  heardEnded: string[];
   /** No batch before this time. */
   dispatchAtMs: number;
   routeFailures: number;
@@ -98,7 +100,13 @@ export type PoolEffect =
   | { readonly type: 'notOwner'; readonly ask: number }
   | { readonly type: 'reserve'; readonly request: RequestInfo }
   | { readonly type: 'refund'; readonly request: RequestInfo }
-  | { readonly type: 'route'; readonly batch: number; readonly epoch: number; readonly requests: readonly RequestInfo[] }
+  | {
+      readonly type: 'route';
+      readonly batch: number;
+      readonly epoch: number;
+      readonly requests: readonly RequestInfo[];
+      readonly ended: readonly string[];
+    }
   | { readonly type: 'announce'; readonly epoch: number }
   | { readonly type: 'tellQueue'; readonly status: Omit<QueueStatus, 'meta' | 'ownerId'> }
   /** The queue is somebody else's now. */

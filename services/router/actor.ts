@@ -105,6 +105,7 @@ function route(state: RouterState, message: Extract<RouterMessage, { type: 'rout
   if (epoch < newest) return [state, [{ type: 'refuse', ask, pool, newest }]];
   const next = withOwner(state, pool, epoch);
   const { memory, routerId, config } = next;
+  for (const requestId of question.ended) memory.fleet.account.done(requestId, nowMs);
   if (!memory.fleet.header) {
     const none = refusal('no_instance', 'this router has no fleet view yet', 500);
     return [next, [{ type: 'answer', ask, results: question.requests.map(({ requestId }) => ({ requestId, refusal: none })) }]];

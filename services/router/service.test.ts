@@ -47,8 +47,8 @@ async function publish(instances: readonly InstanceView[], header: Partial<Fleet
   await world.clock.advance(5);
 }
 
-async function routeBatch(requests: readonly RequestInfo[], epoch = 1) {
-  const answer = caller.bus.request(route, [], { pool: 'chat', epoch, requests }, { timeoutMs: 1000 });
+async function routeBatch(requests: readonly RequestInfo[], epoch = 1, ended: readonly string[] = []) {
+  const answer = caller.bus.request(route, [], { pool: 'chat', epoch, requests, ended: [...ended] }, { timeoutMs: 1000 });
   const settled = answer.then(
     ({ results }) => results,
     (thrown: { code: string }) => thrown.code,
@@ -109,6 +109,14 @@ describe('a router', () => {
     expect(results.map((result) => result.assignment?.epoch)).toEqual([1, 1, 5]);
     for (const { assignment } of results)
       expect(assignment).toMatchObject({ address: `ws://${assignment!.instanceId}`, routerId: 'router-1', pool: 'chat' });
+  });
+
+  test('takes off what its asker has heard the end of before it looks for room', async () => {
+    await startRouter('router-1');
+    await publish([anInstance('a', { maxRunning: 1, maxWaiting: 0 })]);
+    expect(await placesOf(requests(2))).toEqual(['a', 'all_saturated']);
+    const results = await routeBatch(requests(1, 'x'), 1, ['r0', 'unknown']);
+    expect(results).toMatchObject([{ requestId: 'x0', assignment: { instanceId: 'a' } }]);
   });
 
   test('keeps the newer view when an older one comes late', async () => {
@@ -221,7 +229,7 @@ describe('placements and records', () => {
     caller.bus.subscribe(booked, [], ({ bookings }) => told.push(bookings.map(({ requestId }) => requestId)));
     const append = vi.spyOn(world.store, 'append');
     const answers = ['r0', 'r1', 'r2'].map((id) =>
-      caller.bus.request(route, [], { pool: 'chat', epoch: 1, requests: [aRequest(id)] }, { timeoutMs: 1000 }),
+      caller.bus.request(route, [], { pool: 'chat', epoch: 1, requests: [aRequest(id)], ended: [] }, { timeoutMs: 1000 }),
     );
     await world.clock.advance(40);
     await Promise.all(answers);
@@ -243,7 +251,7 @@ describe('placements and records', () => {
     await publish(three());
     const told: string[] = [];
     caller.bus.subscribe(booked, [], ({ bookings }) => told.push(...bookings.map(({ requestId }) => requestId)));
-    const answer = caller.bus.request(route, [], { pool: 'chat', epoch: 1, requests: [aRequest('r0')] }, { timeoutMs: 1000 });
+    const answer = caller.bus.request(route, [], { pool: 'chat', epoch: 1, requests: [aRequest('r0')], ended: [] }, { timeoutMs: 1000 });
     await world.clock.advance(2);
     await answer;
     expect(told).toEqual([]);

@@ -236,6 +236,19 @@ describe('a server that takes no requests is left alone, with the reason, and us
     expect(open(bench)).toBeUndefined();
   });
 
+  test.each(['/metrics', '/health'])('is paused, and never answers %s', async (path) => {
+    const bench = await OpenaiBench.start();
+    bench.server.script.silentPath = path;
+    await bench.clock.advance(20_000);
+    expect(bench.engine.unfit()).toBeUndefined();
+    bench.server.script.paused = true;
+    await bench.clock.advance(600);
+    expect(bench.engine.unfit()).toMatchObject({ message: expect.stringContaining('paused') });
+    bench.server.script.paused = false;
+    await bench.clock.advance(1000);
+    expect(open(bench)).toBeUndefined();
+  });
+
   test('is dead', async () => {
     const bench = await OpenaiBench.start();
     bench.server.script.dead = true;

@@ -61,14 +61,19 @@ async function row(world: World, id: string): Promise<InstanceRow> {
   return found;
 }
 
+/** Each is asked when its agent starts, and answers when it gets the time to. */
 async function capabilities(world: World): Promise<string> {
-  const { software, capabilities: has } = await row(world, 'chat-1');
   const wanted = ['token_ids', 'recompute', 'metrics', 'prefix_cache', 'pause', 'prefill_decode', 'kv_pull', 'kv_events'];
-  assert.deepEqual(
-    wanted.filter((name) => !has.includes(name)),
-    [],
-  );
-  return `${software}: ${has.join(', ')}`;
+  const said: string[] = [];
+  for (const id of ['chat-1', 'chat-2']) {
+    let seen: InstanceRow | undefined;
+    await eventually(`${id} can do ${wanted.join(', ')}`, 60_000, async () => {
+      seen = await row(world, id);
+      return { ok: wanted.every((name) => seen!.capabilities.includes(name)), seen };
+    });
+    said.push(`${id}: ${seen!.software}: ${seen!.capabilities.join(', ')}`);
+  }
+  return said.join('; ');
 }
 
 async function whole({ fleet, servers }: World, path: string): Promise<string> {

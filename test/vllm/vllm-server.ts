@@ -1,7 +1,7 @@
 // One real vLLM on the generated model: its own process group on free ports, ready when the function returns, gone when the
 // test process is, however it ends.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Reaper, startReaper } from '../../infra/setup/reaper.ts';
 import type { Vllm } from '../../infra/setup/vllm.ts';
@@ -66,6 +66,7 @@ export async function startVllm(vllm: Vllm, options: { name: string; model: stri
         ...process.env,
         ...{ VLLM_CPU_KVCACHE_SPACE: '1', VLLM_CPU_OMP_THREADS_BIND: 'nobind', OMP_NUM_THREADS: '1', TOKENIZERS_PARALLELISM: 'false' },
         ...{ HF_HUB_OFFLINE: '1', VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1' },
+        PYTHONPATH: sleepingPython(folder),
         // Pausing and aborting from outside.
         VLLM_SERVER_DEV_MODE: '1',
         ...{ VLLM_NIXL_SIDE_CHANNEL_HOST: '127.0.0.1', VLLM_NIXL_SIDE_CHANNEL_PORT: String(sideChannel) },
@@ -103,6 +104,18 @@ export async function startVllm(vllm: Vllm, options: { name: string; model: stri
     freeze: () => signal(child, 'SIGSTOP'),
     thaw: () => signal(child, 'SIGCONT'),
   };
+}
+
+/**
+ * A folder for PYTHONPATH whose Python sleeps for 50 us where it would yield. vLLM's processes wait for each other by yielding in a
+ * loop, for a second after each message. Linux 6.18 charges each yield as a whole slice: the average that wakened threads start
+ * from runs ahead, and they wait for seconds while NIXL's thread, which never yields, catches up.
+ */
+function sleepingPython(folder: string): string {
+  const path = join(folder, 'python');
+  mkdirSync(path, { recursive: true });
+  writeFileSync(join(path, 'sitecustomize.py'), 'import os, time\nos.sched_yield = lambda: time.sleep(5e-5)\n');
+  return path;
 }
 
 function signal(child: ChildProcess, name: NodeJS.Signals): void {

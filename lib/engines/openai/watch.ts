@@ -104,13 +104,12 @@ export class ServerWatch {
 
   /** It gets requests once it has said what it is, that it is well, and that it is not paused. */
   async #meet(): Promise<void> {
-    const found = await probeServer(this.#options);
+    const found = (await this.#illness()) ?? (await probeServer(this.#options));
     if ('code' in found) return this.#leave(found);
     this.#facts = found;
     this.#load = undefined;
     this.#startedAtS = undefined;
-    const [ill] = await Promise.all([this.#illness(), this.#askWhetherStopped()]);
-    if (ill) return this.#leave(ill);
+    await Promise.all([this.#askWhetherStopped(), this.#readMetrics()]);
     this.#away = undefined;
     this.#meeting.stop();
     for (const question of this.#questions) question.start();
@@ -142,13 +141,17 @@ export class ServerWatch {
   }
 
   async #askMetrics(): Promise<void> {
-    const { client } = this.#options;
     if (!this.#facts!.metrics) return;
-    const { status, body } = await client.get('/metrics', askWithinMs);
-    this.#heard();
-    if (status !== 200) return;
-    if (this.#read(body.toString())) this.#leave(refusal('engine_unavailable', `${client.url} has been started again`, 1_000), 0);
+    const { url } = this.#options.client;
+    if ((await this.#readMetrics()) === 'another process') this.#leave(refusal('engine_unavailable', `${url} has been started again`, 1_000), 0);
     else this.#say();
+  }
+
+  async #readMetrics(): Promise<'another process' | undefined> {
+    if (!this.#facts!.metrics) return undefined;
+    const { status, body } = await this.#options.client.get('/metrics', askWithinMs);
+    this.#heard();
+    return status === 200 && this.#read(body.toString()) ? 'another process' : undefined;
   }
 
   /** Returns whether it is another process than it was. */

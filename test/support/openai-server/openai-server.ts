@@ -11,6 +11,8 @@ export interface ServerScript {
   paused: boolean;
   /** The engine behind the server has died: health 503, requests 500. */
   dead: boolean;
+  /** Questions for this path are never answered. */
+  silentPath: string | undefined;
   /** Every request for tokens is answered so. */
   answer: { status: number; headers?: Record<string, string>; body: unknown } | undefined;
   /** After so many tokens of a request: given up, closed without a word, closed in mid-event, connection cut, an error in the stream. */
@@ -59,6 +61,7 @@ export class OpenaiServer {
   readonly script: ServerScript = {
     paused: false,
     dead: false,
+    silentPath: undefined,
     answer: undefined,
     endAfter: undefined,
     pieceBytes: 0,
@@ -102,6 +105,7 @@ export class OpenaiServer {
       response.end(JSON.stringify(body));
     };
     const { path } = request;
+    if (path === this.script.silentPath) return;
     const isHealth = path === '/health';
     if (apiKey && !isHealth && request.headers.authorization !== `Bearer ${apiKey}`) return json({ error: { message: 'Unauthorized' } }, 401);
     if (isHealth && kind !== 'generic') return json({}, this.script.dead ? 503 : 200);
