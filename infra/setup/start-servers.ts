@@ -131,7 +131,7 @@ async function startOwn(
     command: program.path,
     args: server.args(settings, ports, prepared),
     cwd: settings.root,
-    env: settings.env,
+    env: server.environment?.(settings.env) ?? settings.env,
   });
   try {
     await answer(server, server.bindHost(settings.host), port, ownTimeoutMs, () =>

@@ -10,7 +10,7 @@ import type { ProgramName } from '../../infra/setup/programs.ts';
 import type { Progress } from '../../infra/setup/progress.ts';
 import { provide } from '../../infra/setup/provide.ts';
 import { type Reaper, startReaper } from '../../infra/setup/reaper.ts';
-import { nats, redis } from '../../infra/setup/servers.ts';
+import { nats, natsEnvironment, redis } from '../../infra/setup/servers.ts';
 import { eventually } from './eventually.ts';
 
 export interface TestServer {
@@ -36,6 +36,7 @@ interface Plan {
   readonly program: ProgramName;
   readonly ports: readonly number[];
   readonly address: string;
+  readonly env?: NodeJS.ProcessEnv;
   args(folder: string): string[];
   ready(path: string): Promise<unknown>;
 }
@@ -65,6 +66,7 @@ export async function startNats(guarded?: Guarded): Promise<TestServer> {
     program: 'nats-server',
     ports: [port],
     address: `nats://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
+    env: natsEnvironment(process.env),
     args: (folder) => [
       ...(guarded ? ['--config', guarded.file] : []),
       ...['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', folder],
@@ -144,7 +146,7 @@ async function startServer(plan: Plan): Promise<TestServer> {
 
   async function start(): Promise<ChildProcess> {
     // A group of its own, so that Ctrl-C reaches the test first and the reaper can end all of it.
-    const started = spawn(path, plan.args(dataFolder), { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+    const started = spawn(path, plan.args(dataFolder), { detached: true, env: plan.env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] });
     writeFileSync(logFile, '');
     const keep = (part: Buffer) => writeFileSync(logFile, part, { flag: 'a' });
     started.stdout?.on('data', keep);
