@@ -62,7 +62,7 @@ function exchange(host: string, port: number, write: string, enough: (text: stri
   });
 }
 
-/** Of two cores one is enough for it: threads that look for work on both cost it 40 % more CPU time for each message. */
+/** Of two cores one is enough for it: threads that look for work on both cost it a third more CPU time for each message. */
 export function natsEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return availableParallelism() > 2 ? env : { GOMAXPROCS: '1', ...env };
 }

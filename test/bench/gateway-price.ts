@@ -48,7 +48,7 @@ function workloadsOf(mode: BenchRun['mode']): Workload[] {
   return [
     ...always,
     // As many as the engines take: a process that wakes up finds more to do each time.
-    request('1 KB request, 128 in flight', { bodyBytes: 1_024, tokens: 1, atOnce: 128 }, 6_000, 6_000),
+    request('1 KB request with 128 in flight', { bodyBytes: 1_024, tokens: 1, atOnce: 128 }, 6_000, 6_000),
     // At the same rate for everybody: whoever is asked less often finds colder caches, and a request costs several times as much.
     request('1 KB request at 300 a second', { bodyBytes: 1_024, tokens: 1, atOnce: 64, perSecond: 300 }, 1_200, 0),
     request('220 KB prompt at 10 a second', { bodyBytes: 220_000, tokens: 1, atOnce: 16, perSecond: 10 }, 40, 0),

@@ -214,6 +214,17 @@ describe('what is found out about a server', () => {
     expect(freeBlocks).toBeLessThan(240 - 10 - sequences[0]!.blocks);
   });
 
+  test('closed while it is asked, it is asked nothing more', async () => {
+    const bench = await OpenaiBench.start({}, {}, { away: true });
+    await bench.appear();
+    await bench.clock.until(() => bench.server.requests.length > 0, 5_000);
+    bench.engine.close();
+    await bench.clock.advance(100);
+    const { asked } = bench.server;
+    await bench.clock.advance(10_000);
+    expect(bench.server.asked).toBe(asked);
+  });
+
   test('metrics that are too old are not relied on', async () => {
     const bench = await OpenaiBench.start();
     await bench.vanish();

@@ -110,6 +110,7 @@ export class ServerWatch {
     this.#load = undefined;
     this.#startedAtS = undefined;
     await Promise.all([this.#askWhetherStopped(), this.#readMetrics()]);
+    if (this.#closed) return;
     this.#away = undefined;
     this.#meeting.stop();
     for (const question of this.#questions) question.start();

@@ -74,6 +74,8 @@ export class OpenaiServer {
   readonly requests: { path: string; headers: HttpRequest['headers']; text: string; body: Record<string, unknown> }[] = [];
   /** Bytes of every event that was sent, by the id of its answer. */
   readonly sent = new Map<string, string>();
+  /** Requests and questions of every kind. */
+  asked = 0;
   /** Requests whose client left before their end. */
   aborted = 0;
   readonly #options: Required<Omit<OpenaiServerOptions, 'apiKey'>> & { apiKey: string | undefined };
@@ -105,6 +107,7 @@ export class OpenaiServer {
       response.end(JSON.stringify(body));
     };
     const { path } = request;
+    this.asked += 1;
     if (path === this.script.silentPath) return;
     const isHealth = path === '/health';
     if (apiKey && !isHealth && request.headers.authorization !== `Bearer ${apiKey}`) return json({ error: { message: 'Unauthorized' } }, 401);
