@@ -260,6 +260,16 @@ describe('a server that takes no requests is left alone, with the reason, and us
     expect(open(bench)).toBeUndefined();
   });
 
+  test('is paused, however seldom it is asked when it is well', async () => {
+    const bench = await OpenaiBench.start({}, { pollMs: 10_000 });
+    bench.server.script.paused = true;
+    await bench.clock.advance(11_000);
+    expect(bench.engine.unfit()).toMatchObject({ message: expect.stringContaining('paused') });
+    bench.server.script.paused = false;
+    await bench.clock.advance(1000);
+    expect(open(bench)).toBeUndefined();
+  });
+
   test('is dead', async () => {
     const bench = await OpenaiBench.start();
     bench.server.script.dead = true;

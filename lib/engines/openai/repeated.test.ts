@@ -9,7 +9,7 @@ function makeQuestion() {
   const failures: unknown[] = [];
   const question = new Repeated({
     clock,
-    pauseMs: 100,
+    pauseMs: () => 100,
     ask: () => new Promise((answer, fail) => asked.push({ atMs: clock.now(), answer, fail })),
     failed: (thrown) => failures.push(thrown),
   });

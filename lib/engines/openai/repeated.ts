@@ -4,7 +4,7 @@ import type { Cancel, Clock } from '../../ports/clock.ts';
 export interface RepeatedOptions {
   readonly clock: Clock;
   /** From an answer to the next question. */
-  readonly pauseMs: number;
+  readonly pauseMs: () => number;
   readonly ask: () => Promise<void>;
   /** The question failed. Not called once it was stopped meanwhile. */
   readonly failed: (thrown: unknown) => void;
@@ -55,6 +55,6 @@ export class Repeated {
       if (this.#going) this.#options.failed(thrown);
     }
     this.#asking = false;
-    if (this.#going) this.#next(this.#again ? 0 : this.#options.pauseMs);
+    if (this.#going) this.#next(this.#again ? 0 : this.#options.pauseMs());
   }
 }

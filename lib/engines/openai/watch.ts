@@ -53,10 +53,10 @@ export class ServerWatch {
     this.#options = options;
     const { clock, client, pollMs } = options;
     const failed = (thrown: unknown) => this.#failed(thrown);
-    const again = (ask: () => Promise<void>) => new Repeated({ clock, pauseMs: pollMs, ask, failed });
+    const again = (ask: () => Promise<void>) => new Repeated({ clock, pauseMs: () => (this.unfit ? this.#awayPollMs : pollMs), ask, failed });
     this.#away = refusal('engine_unavailable', `${client.url} has not been asked yet`);
     this.#answeredMs = clock.now();
-    this.#meeting = new Repeated({ clock, pauseMs: this.#awayPollMs, ask: () => this.#meet(), failed });
+    this.#meeting = again(() => this.#meet());
     this.#questions = [again(() => this.#askHealth()), again(() => this.#askWhetherStopped()), again(() => this.#askMetrics())];
     this.#meeting.start();
   }
