@@ -60,7 +60,7 @@ export function createSpanBytes({ maxSpans, maxBytes }: { maxSpans: number; maxB
       const { bytes, length, requestId } = codec.write(span);
       if (length > maxBytes / 4) return;
       const at = placeFor(length);
-      memory.set(bytes.subarray(0, length), at);
+      bytes.copy(memory, at, 0, length);
       const slot = (oldest + count) % maxSpans;
       starts[slot] = at;
       traces[slot] = hashOf(span.context.traceId);

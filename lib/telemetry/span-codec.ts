@@ -7,6 +7,7 @@ import { TracePlace } from './trace-place.ts';
 /** Names of spans, attributes and events are numbers here. There are few; any beyond so many are written as text. */
 const maxNames = 4096;
 const textName = 0xffff;
+const largeCount = 0xff;
 const kinds: readonly SpanFacts['kind'][] = ['internal', 'server', 'client', 'producer', 'consumer'];
 const tags = { text: 0, number: 1, true: 2, false: 3 } as const;
 
@@ -19,7 +20,7 @@ export class SpanCodec {
   #requestId = '';
 
   /** The bytes, until the next call, and the request that the span says it is about, or ''. */
-  write(span: SpanFacts): { bytes: Uint8Array; length: number; requestId: string } {
+  write(span: SpanFacts): { bytes: Buffer; length: number; requestId: string } {
     this.#at = 0;
     this.#requestId = '';
     this.#place(span.context);
@@ -63,10 +64,16 @@ export class SpanCodec {
     this.#bytes[this.#at++] = value ? 1 : 0;
   }
 
+  /** One byte for most, five for large ones. */
   #count(value: number): void {
-    this.#room(4);
-    this.#view.setUint32(this.#at, value);
-    this.#at += 4;
+    this.#room(5);
+    if (value < largeCount) {
+      this.#bytes[this.#at++] = value;
+      return;
+    }
+    this.#bytes[this.#at] = largeCount;
+    this.#view.setUint32(this.#at + 1, value);
+    this.#at += 5;
   }
 
   #number(value: number): void {
@@ -78,9 +85,9 @@ export class SpanCodec {
   /** Its length, the width of its units, and they. */
   #text(text: string): void {
     const { length } = text;
-    this.#room(5 + 2 * length);
-    this.#view.setUint32(this.#at, length);
-    const widthAt = this.#at + 4;
+    this.#room(6 + 2 * length);
+    this.#count(length);
+    const widthAt = this.#at;
     const start = widthAt + 1;
     const bytes = this.#bytes;
     bytes[widthAt] = 1;
@@ -164,6 +171,8 @@ class Reader {
   }
 
   count(): number {
+    const small = this.byte();
+    if (small < largeCount) return small;
     this.#at += 4;
     return this.#bytes.readUInt32BE(this.#at - 4);
   }

@@ -29,7 +29,7 @@ export type SpanSource = Pick<SpanRing<never>, 'find'>;
 export interface SpanRingLimits {
   /** Ended spans, and as many open ones. */
   readonly maxSpans: number;
-  /** Of the ended ones: some 300 each. */
+  /** Of the ended ones: some 160 to 410 each. */
   readonly maxBytes: number;
 }
 
