@@ -63,8 +63,8 @@ function exchange(host: string, port: number, write: string, enough: (text: stri
 }
 
 /** Of two cores one is enough for it: threads that look for work on both cost it a third more CPU time for each message. */
-export function natsEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return availableParallelism() > 2 ? env : { GOMAXPROCS: '1', ...env };
+export function natsEnvironment(env: NodeJS.ProcessEnv, cores = availableParallelism()): NodeJS.ProcessEnv {
+  return cores > 2 ? env : { GOMAXPROCS: '1', ...env };
 }
 
 function inState(settings: StartSettings, ...path: string[]): string {
@@ -86,7 +86,7 @@ export const nats: Server = {
     ...['--config', natsConfigPath, '--addr', settings.host, '--port', String(ports.nats)],
     ...['--jetstream', '--store_dir', inState(settings, 'nats')],
   ],
-  environment: natsEnvironment,
+  environment: (env) => natsEnvironment(env),
   async probe(host, port) {
     const greeting = await exchange(host, port, '', (text) => text.includes('\r\n'));
     const info = JSON.parse(/^INFO (\{.*\})/.exec(greeting)?.[1] ?? '{}') as { version?: string; jetstream?: boolean };

@@ -108,8 +108,8 @@ export async function startVllm(vllm: Vllm, options: { name: string; model: stri
 
 /**
  * A folder for PYTHONPATH whose Python sleeps for 50 us where it would yield. vLLM's processes wait for each other by yielding in a
- * loop, for a second after each message. Linux 6.18 charges each yield as a whole slice: the average that wakened threads start
- * from runs ahead, and they wait for seconds while NIXL's thread, which never yields, catches up.
+ * loop, for a second after each message. On two cores with Linux 6.18 threads of theirs that woke up then waited for up to seconds
+ * beside NIXL's, which never yields.
  */
 function sleepingPython(folder: string): string {
   const path = join(folder, 'python');
