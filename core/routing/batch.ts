@@ -1,7 +1,7 @@
 // Places the whole dispatchable batch: every placement is booked before the next decision is made, so a batch spreads
 // by itself.
 import type { DecisionRecord, Refusal, RequestInfo } from '../../proto/gen/messages.ts';
-import { decide, type Place, type Stage } from './decide.ts';
+import { type DecisionNotes, decide, type Place } from './decide.ts';
 import type { RoutingProfile } from './profile.ts';
 import type { Placement, RoutingMemory } from './routing-memory.ts';
 import type { ViewFacts } from './routing-question.ts';
@@ -29,7 +29,7 @@ export interface BatchDecision {
  * Decides for one request after another, in order, and books each in `memory` at once. A request that holds a booking
  * for the epoch asked about keeps its place: the answer was lost, not the instance.
  */
-export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, stageOf?: (request: RequestInfo) => Stage): BatchDecision[] {
+export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, notesOf?: (request: RequestInfo) => DecisionNotes): BatchDecision[] {
   const { profile, nowMs, routerId } = batch;
   const view = memory.fleet.header;
   const facts: ViewFacts = { version: view?.version ?? 0, epoch: view?.epoch ?? 0, ageMs: view ? Math.max(0, nowMs - view.atMs) : 0 };
@@ -38,7 +38,7 @@ export function decideBatch(memory: RoutingMemory, batch: BatchQuestion, stageOf
     if (held) return { request, chosen: held, refusal: null, record: undefined, placement: undefined };
     const question = { request, profile, nowMs, seed: batch.seeds[index]!, routerId };
     const table = memory.fleet.pool(request.pool);
-    const { chosen, refusal, record } = decide(table, memory.hintsOf(request, table), facts, question, stageOf?.(request));
+    const { chosen, refusal, record } = decide(table, memory.hintsOf(request, table), facts, question, notesOf?.(request));
     const placement = chosen && {
       requestId: request.requestId,
       epoch: request.epoch + 1,

@@ -27,11 +27,13 @@ export interface RoutingDecision {
   readonly record: DecisionRecord;
 }
 
-/** Lets the caller put a span around each stage. */
-export type Stage = <T>(name: 'route.filter' | 'route.score' | 'route.pick', run: (note: StageNote) => T) => T;
-export type StageNote = (facts: Readonly<Record<string, string | number>>) => void;
-
-const untraced: Stage = (_, run) => run(() => {});
+/** Hears of each side of the decision as it is made. */
+export interface DecisionNotes {
+  /** `dropped`: which filter dropped how many, for people. */
+  filtered(side: { readonly candidates: number; readonly kept: number; readonly dropped: string }): void;
+  /** `top`: the best five with their scores, for people. */
+  picked(side: { readonly instanceId: string; readonly reason: string; readonly score: number; readonly top: string }): void;
+}
 
 /** `recorded`: the facts of the whole pool, when `table` holds a part of it. */
 export function decide(
@@ -39,10 +41,10 @@ export function decide(
   hints: RequestHints,
   view: ViewFacts,
   question: RoutingQuestion,
-  stage: Stage = untraced,
+  notes?: DecisionNotes,
   recorded?: PoolFacts,
 ): RoutingDecision {
-  const placed = place({ table, hints, question, stage, recorded });
+  const placed = place({ table, hints, question, notes, recorded });
   const { opened, handOff } = placed;
   const [reason, refused] = opened ? [opened.picked.reason, null] : refusedBecause(placed.facts, question.request);
   return {

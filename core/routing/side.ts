@@ -1,6 +1,6 @@
 // One side of a decision: the rows of one role, filtered, scored, and picked among. Most pools have one side.
 import type { PoolFacts } from '../../proto/gen/messages.ts';
-import type { Stage } from './decide.ts';
+import type { DecisionNotes } from './decide.ts';
 import { recordedCandidatesMax } from './decision-record.ts';
 import { type FilterQuestion, filterNames, verdictOn } from './filters.ts';
 import type { PoolTable, RequestHints } from './fleet-table.ts';
@@ -13,7 +13,7 @@ export interface Placing {
   readonly table: PoolTable;
   readonly hints: RequestHints;
   readonly question: RoutingQuestion;
-  readonly stage: Stage;
+  readonly notes: DecisionNotes | undefined;
   /** Facts of the whole pool, when the table is a part of it. */
   readonly recorded: PoolFacts | undefined;
 }
@@ -30,26 +30,19 @@ export interface Side {
 }
 
 /** Verdicts and totals of its rows stay in the table's scratch, whose `kept` is in use up to `from`. */
-export function takeSide({ table, hints, question, stage, recorded }: Placing, filtering: FilterQuestion, from: number): Side {
+export function takeSide({ table, hints, question, notes, recorded }: Placing, filtering: FilterQuestion, from: number): Side {
   const { request, profile, seed } = question;
-  const { kept, least, most } = stage('route.filter', (note) => {
-    const found = filtered(table, filtering, from);
-    note({ candidates: table.size, kept: found.kept.length, dropped: summary(found.verdicts) });
-    return found;
-  });
+  const { kept, least, most, verdicts } = filtered(table, filtering, from);
+  notes?.filtered({ candidates: table.size, kept: kept.length, dropped: summary(verdicts) });
   const prefill = filtering.side === 'prefill';
   const scoring: ScoreQuestion = {
     ...{ profile, hints, tokens: filtering.tokens, hashes: request.prefixHashes.length },
     leastSequences: recorded ? (prefill ? recorded.leastPrefillSequences : recorded.leastSequences) : least,
     mostSequences: recorded ? (prefill ? recorded.mostPrefillSequences : recorded.mostSequences) : most,
   };
-  const ranked = stage('route.score', () => bestRows(kept, scored(table, kept, scoring), Math.max(recordedCandidatesMax, profile.topK)));
-  const picked = stage('route.pick', (note) => {
-    if (ranked.length === 0) return undefined;
-    const choice = pick(table, kept, table.scratch.totals, ranked, profile, seed);
-    note(topFive(table, ranked, choice));
-    return choice;
-  });
+  const ranked = bestRows(kept, scored(table, kept, scoring), Math.max(recordedCandidatesMax, profile.topK));
+  const picked = ranked.length === 0 ? undefined : pick(table, kept, table.scratch.totals, ranked, profile, seed);
+  if (picked) notes?.picked(pickNote(table, ranked, picked));
   return { filtering, kept, scoring, ranked, picked };
 }
 
@@ -94,7 +87,7 @@ function summary(verdicts: readonly number[]): string {
   return filterNames.flatMap((filter, index) => (verdicts[index + 1]! > 0 ? [`${filter}=${verdicts[index + 1]}`] : [])).join(' ');
 }
 
-function topFive({ ids, scratch: { totals } }: PoolTable, ranked: readonly number[], { row, reason }: Pick): Record<string, string | number> {
+function pickNote({ ids, scratch: { totals } }: PoolTable, ranked: readonly number[], { row, reason }: Pick) {
   const top = ranked.slice(0, 5).map((each) => `${ids[each]}=${totals[each]!.toFixed(4)}`);
-  return { instance: ids[row]!, reason, score: totals[row]!, top: top.join(' ') };
+  return { instanceId: ids[row]!, reason, score: totals[row]!, top: top.join(' ') };
 }

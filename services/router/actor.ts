@@ -5,7 +5,7 @@
 
 import { refusal } from '../../core/errors/switchyard-error.ts';
 import { decideBatch } from '../../core/routing/batch.ts';
-import type { Stage } from '../../core/routing/decide.ts';
+import type { DecisionNotes } from '../../core/routing/decide.ts';
 import type { RoutingProfile } from '../../core/routing/profile.ts';
 import { RoutingMemory } from '../../core/routing/routing-memory.ts';
 import type { FleetChange } from '../../core/tracking/fleet-replica.ts';
@@ -37,8 +37,8 @@ export type RouterMessage =
       readonly question: RouteRequest;
       /** One per request. */
       readonly seeds: readonly number[];
-      /** Watches the stages of each decision; has no influence on it. */
-      readonly stageOf?: (request: RequestInfo) => Stage;
+      /** Watches each decision; has no influence on it. */
+      readonly notesOf?: (request: RequestInfo) => DecisionNotes;
     };
 
 export type RouterEffect =
@@ -113,7 +113,7 @@ function route(state: RouterState, message: Extract<RouterMessage, { type: 'rout
 
   const requests = question.requests.slice(0, config.maxBatch);
   const profile: RoutingProfile = config.profile;
-  const decisions = decideBatch(memory, { requests, profile, nowMs, seeds, routerId }, message.stageOf);
+  const decisions = decideBatch(memory, { requests, profile, nowMs, seeds, routerId }, message.notesOf);
   const effects: RouterEffect[] = [];
   const results = decisions.map(({ request, chosen, refusal: refused, record, placement }): RouteResult => {
     const { requestId } = request;

@@ -287,15 +287,21 @@ describe('decisions', () => {
     (world.store as { setOutage?(out: boolean): void }).setOutage!(false);
   });
 
-  test('have spans in the trace of their own request, with the best candidates on the pick', async () => {
+  test('have a span in the trace of their own request, with who was dropped and the best candidates', async () => {
     await startRouter('router-1');
     await publish(three());
     const span = world.telemetryOf('gateway-1').start('request');
     await placesOf([aRequest('r0', { traceparent: span.context.traceparent }), aRequest('r1')]);
     const mine = world.telemetry.spans.filter((each) => each.traceId === span.traceId && each.process === 'router-1');
-    expect(mine.map((each) => each.name)).toEqual(['route', 'route.filter', 'route.score', 'route.pick']);
-    expect(mine.every((each) => each.endMs !== undefined)).toBe(true);
-    expect(mine[3]!.attributes['switchyard.top']).toMatch(/^a=\d\.\d+ b=\d\.\d+ c=/);
+    expect(mine.map((each) => each.name)).toEqual(['route']);
+    const [route] = mine;
+    expect(route!.endMs).toBeDefined();
+    expect(route!.events.map(({ name }) => name)).toEqual(['filtered', 'picked']);
+    expect(route!.events[0]!.attributes).toEqual({ 'switchyard.candidates': 3, 'switchyard.kept': 3, 'switchyard.dropped': '' });
+    expect(route!.events[1]!.attributes).toMatchObject({
+      'switchyard.instance.id': route!.attributes['switchyard.instance.id'],
+      'switchyard.top': expect.stringMatching(/^a=\d\.\d+ b=\d\.\d+ c=/),
+    });
   });
 });
 

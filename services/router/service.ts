@@ -58,7 +58,7 @@ async function start(config: RouterConfig, ports: Ports): Promise<Running<Router
         reject,
       });
     });
-    tell({ type: 'route', ask, question, seeds, stageOf: (request) => spans.stageOf(request) });
+    tell({ type: 'route', ask, question, seeds, notesOf: (request) => spans.notesOf(request) });
     const unanswered = asks.get(ask);
     if (unanswered) {
       asks.delete(ask);

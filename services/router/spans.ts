@@ -1,11 +1,11 @@
-// The spans of a decision: route, and below it filter, score and pick. They hang in the request's own trace, whichever
-// batch the request came in.
-import type { Stage } from '../../core/routing/decide.ts';
-import type { Attributes, Span, Telemetry } from '../../lib/ports/telemetry.ts';
+// The span of a decision, with an event for what was filtered and one for the pick. It hangs in the request's own trace,
+// whichever batch the request came in.
+import type { DecisionNotes } from '../../core/routing/decide.ts';
+import type { Span, Telemetry } from '../../lib/ports/telemetry.ts';
 import type { RequestInfo, RouteResult } from '../../proto/gen/messages.ts';
 
 export interface BatchSpans {
-  stageOf(request: RequestInfo): Stage;
+  notesOf(request: RequestInfo): DecisionNotes;
   /** Ends the spans of the batch. */
   end(results: readonly RouteResult[]): void;
 }
@@ -13,7 +13,7 @@ export interface BatchSpans {
 export function spansOfBatch(telemetry: Telemetry): BatchSpans {
   const spans = new Map<string, Span>();
   return {
-    stageOf(request) {
+    notesOf(request) {
       const span = telemetry.start('route', {
         attributes: {
           'switchyard.request.id': request.requestId,
@@ -26,7 +26,17 @@ export function spansOfBatch(telemetry: Telemetry): BatchSpans {
         ...(request.traceparent === '' ? {} : { parent: { traceparent: request.traceparent } }),
       });
       spans.set(request.requestId, span);
-      return (name, run) => telemetry.span(name, { parent: span.context }, (stage) => run((facts) => stage.set(attributesOf(facts))));
+      return {
+        filtered: ({ candidates, kept, dropped }) =>
+          span.event('filtered', { 'switchyard.candidates': candidates, 'switchyard.kept': kept, 'switchyard.dropped': dropped }),
+        picked: ({ instanceId, reason, score, top }) =>
+          span.event('picked', {
+            'switchyard.instance.id': instanceId,
+            'switchyard.reason': reason,
+            'switchyard.score': score,
+            'switchyard.top': top,
+          }),
+      };
     },
     end(results) {
       for (const { requestId, assignment, refusal } of results) {
@@ -40,10 +50,4 @@ export function spansOfBatch(telemetry: Telemetry): BatchSpans {
       for (const span of spans.values()) span.end();
     },
   };
-}
-
-function attributesOf(facts: Readonly<Record<string, string | number>>): Attributes {
-  const { instance, ...rest } = facts;
-  const named = Object.fromEntries(Object.entries(rest).map(([name, value]) => [`switchyard.${name}`, value]));
-  return instance === undefined ? named : { ...named, 'switchyard.instance.id': instance };
 }

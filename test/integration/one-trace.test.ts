@@ -13,7 +13,6 @@ const edges: readonly (readonly [string, string])[] = [
   ['gateway chat llama-3.1-8b', 'gateway admit'],
   ['gateway admit', 'admission admit'],
   ['admission admit', 'router route'],
-  ['router route', 'router route.pick'],
   ['gateway chat llama-3.1-8b', 'gateway stream'],
   ['gateway stream', 'agent engine.generate'],
   ['gateway stream', 'migration-coordinator migrate'],
