@@ -135,9 +135,12 @@ export function openRedisConnection({ url, clock, telemetry, user, tls }: RedisO
   };
 }
 
+/** What runs scripts. */
+export type Scripted = Pick<Redis, 'evalsha' | 'eval'>;
+
 /** Runs a script, sending its text only when Redis does not have it yet. */
 export async function runScript(
-  redis: Redis,
+  redis: Scripted,
   script: Script,
   keys: readonly string[],
   args: readonly (string | number | Buffer)[],

@@ -56,14 +56,11 @@ return 1
 
 /**
  * The arithmetic of ledger.ts. Keys: state (hash), open reservations (sorted by expiry), their amounts (hash), settled
- * ids (sorted by time). Arguments: operation, now, the three limits, how long settled ids are remembered, and for reserve,
- * settle and giveBack: request id, tokens, cost, ttl. Returns outcome, retry-after, and the ledger's state.
+ * ids (sorted by time). Arguments: now, how long settled ids are remembered, and for each operation, in order: its name, the three
+ * limits, request id, tokens, cost, ttl. Returns for each a line of outcome, retry-after, and the ledger's state.
  */
 export const ledger = script(`
-local op, now = ARGV[1], tonumber(ARGV[2])
-local perMinute = { r = tonumber(ARGV[3]), t = tonumber(ARGV[4]) }
-local budget, memory = tonumber(ARGV[5]), tonumber(ARGV[6])
-local id, tokens, cost, ttl = ARGV[7], tonumber(ARGV[8] or '0'), tonumber(ARGV[9] or '0'), tonumber(ARGV[10] or '0')
+local now, memory = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local saved = redis.call('HMGET', KEYS[1], 'rl', 'ra', 'rp', 'tl', 'ta', 'tp', 'spent', 'reserved')
 local function number(text) if text then return tonumber(text) end end
@@ -107,43 +104,69 @@ end
 -- Leftovers of adding and subtracting fractions do not add up over the years.
 local function tidy() if redis.call('ZCARD', KEYS[2]) == 0 then reserved = 0 end end
 
-repeat
-  local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[2], 'LIMIT', 0, 500)
-  for _, request in ipairs(due) do addTokens(close(request)) end
-until #due == 0
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', text(now - memory))
-tidy()
-
-local outcome, retryAfter = 'ok', 0
-
-if op == 'reserve' and not redis.call('ZSCORE', KEYS[2], id) and not redis.call('ZSCORE', KEYS[4], id) then
+-- The outcome, and when to ask again.
+local function reserve(perMinute, budget, id, tokens, cost, ttl)
+  if redis.call('ZSCORE', KEYS[2], id) or redis.call('ZSCORE', KEYS[4], id) then return 'ok', 0 end
   local requests = perMinute.r > 0 and under(perMinute.r, buckets.r) or nil
   local allowance = perMinute.t > 0 and under(perMinute.t, buckets.t) or nil
   local needed = math.min(tokens, perMinute.t)
-  if requests and requests.level < 1 then
-    outcome, retryAfter = 'requests', untilLevel(requests, 1)
-  elseif allowance and allowance.level < needed then
-    outcome, retryAfter = 'tokens', untilLevel(allowance, needed)
-  elseif budget > 0 and spent + reserved + cost > budget then
-    outcome = 'budget'
-  else
-    -- Without a limit there is no bucket, and a later limit starts full.
-    if requests then requests.level = requests.level - 1 end
-    if allowance then allowance.level = allowance.level - tokens end
-    buckets.r, buckets.t = requests, allowance
-    reserved = reserved + cost
-    redis.call('ZADD', KEYS[2], text(now + ttl), id)
-    redis.call('HSET', KEYS[3], id, text(allowance and tokens or 0) .. ' ' .. text(cost))
-  end
-elseif op == 'settle' and not redis.call('ZSCORE', KEYS[4], id) then
+  if requests and requests.level < 1 then return 'requests', untilLevel(requests, 1) end
+  if allowance and allowance.level < needed then return 'tokens', untilLevel(allowance, needed) end
+  if budget > 0 and spent + reserved + cost > budget then return 'budget', 0 end
+  -- Without a limit there is no bucket, and a later limit starts full.
+  if requests then requests.level = requests.level - 1 end
+  if allowance then allowance.level = allowance.level - tokens end
+  buckets.r, buckets.t = requests, allowance
+  reserved = reserved + cost
+  redis.call('ZADD', KEYS[2], text(now + ttl), id)
+  redis.call('HSET', KEYS[3], id, text(allowance and tokens or 0) .. ' ' .. text(cost))
+  return 'ok', 0
+end
+
+local function settle(id, tokens, cost)
+  if redis.call('ZSCORE', KEYS[4], id) then return end
   addTokens(close(id) - tokens)
   spent = spent + cost
   redis.call('ZADD', KEYS[4], text(now), id)
   redis.call('PEXPIRE', KEYS[4], memory * 2)
   tidy()
-elseif op == 'giveBack' then
-  addTokens(close(id))
-  tidy()
+end
+
+local function line(outcome, retryAfter, perMinute)
+  local parts = { outcome, text(retryAfter) }
+  for _, which in ipairs({ 'r', 't' }) do
+    local remaining, reset = 0, 0
+    if perMinute[which] > 0 then
+      local shown = under(perMinute[which], buckets[which])
+      remaining, reset = math.max(0, math.floor(shown.level)), untilLevel(shown, perMinute[which])
+    end
+    parts[#parts + 1] = text(remaining)
+    parts[#parts + 1] = text(reset)
+  end
+  parts[#parts + 1] = text(spent)
+  parts[#parts + 1] = text(reserved)
+  return table.concat(parts, ' ')
+end
+
+repeat
+  local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, 500)
+  for _, request in ipairs(due) do addTokens(close(request)) end
+until #due == 0
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', text(now - memory))
+tidy()
+
+local answers = {}
+for at = 3, #ARGV, 8 do
+  local op, perMinute = ARGV[at], { r = tonumber(ARGV[at + 1]), t = tonumber(ARGV[at + 2]) }
+  local id, tokens, cost = ARGV[at + 4], tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+  local outcome, retryAfter = 'ok', 0
+  if op == 'reserve' then outcome, retryAfter = reserve(perMinute, tonumber(ARGV[at + 3]), id, tokens, cost, tonumber(ARGV[at + 7]))
+  elseif op == 'settle' then settle(id, tokens, cost)
+  elseif op == 'giveBack' then
+    addTokens(close(id))
+    tidy()
+  end
+  answers[#answers + 1] = line(outcome, retryAfter, perMinute)
 end
 
 redis.call('HSET', KEYS[1], 'spent', text(spent), 'reserved', text(reserved))
@@ -152,18 +175,5 @@ for _, which in ipairs({ 'r', 't' }) do
   if each then redis.call('HSET', KEYS[1], which .. 'l', text(each.level), which .. 'a', text(each.at), which .. 'p', text(each.per))
   else redis.call('HDEL', KEYS[1], which .. 'l', which .. 'a', which .. 'p') end
 end
-
-local answer = { outcome, text(retryAfter) }
-for _, which in ipairs({ 'r', 't' }) do
-  local remaining, reset = 0, 0
-  if perMinute[which] > 0 then
-    local shown = under(perMinute[which], buckets[which])
-    remaining, reset = math.max(0, math.floor(shown.level)), untilLevel(shown, perMinute[which])
-  end
-  answer[#answer + 1] = text(remaining)
-  answer[#answer + 1] = text(reset)
-end
-answer[#answer + 1] = text(spent)
-answer[#answer + 1] = text(reserved)
-return answer
+return answers
 `);

@@ -1,17 +1,15 @@
 // The store in production: Redis. Key names are in redis-keys.ts, what must be atomic is in redis-scripts.ts.
 import type { Redis } from 'ioredis';
-import type { LedgerLimits, LedgerState, ReserveResult, Store } from '../ports/store.ts';
-import { settledMemoryMs } from './ledger.ts';
+import type { ReserveResult, Store } from '../ports/store.ts';
 import { maxListed, nextEpoch } from './limits.ts';
 import { openRedisConnection, type RedisOptions, runScript } from './redis-connection.ts';
 import { keyPatterns, ledgerKeys } from './redis-keys.ts';
+import { createRedisLedger } from './redis-ledger.ts';
 import * as scripts from './redis-scripts.ts';
 
 const entryPrefix = keyPatterns.entry('');
 const scanCount = 1_000;
 const readAtOnce = 500;
-
-const unlimited: LedgerLimits = { requestsPerMinute: 0, tokensPerMinute: 0, budgetMicros: 0 };
 
 export function connectRedisStore(options: RedisOptions): Store {
   const { clock } = options;
@@ -20,16 +18,7 @@ export function connectRedisStore(options: RedisOptions): Store {
 
   const { lease: leaseKey, snapshot: snapshotKey, log: logKey } = keyPatterns;
 
-  async function runLedger(
-    redis: Redis,
-    operation: string,
-    keyId: string,
-    limits: LedgerLimits,
-    rest: readonly (string | number)[],
-  ): Promise<LedgerAnswer> {
-    const args = [operation, clock.now(), limits.requestsPerMinute, limits.tokensPerMinute, limits.budgetMicros, settledMemoryMs, ...rest];
-    return ledgerAnswer((await runScript(redis, scripts.ledger, ledgerKeys(keyId), args)) as string[]);
-  }
+  const ask = createRedisLedger(clock);
 
   return {
     get: (key) => operate('get', async (redis) => (await redis.getBuffer(entryPrefix + key)) ?? undefined),
@@ -71,19 +60,18 @@ export function connectRedisStore(options: RedisOptions): Store {
 
     reserve: (reservation) =>
       operate('reserve', async (redis): Promise<ReserveResult> => {
-        const { keyId, requestId, tokens, costMicros, limits, ttlMs } = reservation;
-        const { outcome, retryAfterMs, state } = await runLedger(redis, 'reserve', keyId, limits, [requestId, tokens, costMicros, ttlMs]);
+        const { outcome, retryAfterMs, state } = await ask(redis, { operation: 'reserve', ...reservation });
         return outcome === 'ok' ? { ok: true, state } : { ok: false, exceeded: outcome, retryAfterMs, state };
       }),
     settle: (keyId, requestId, used) =>
       operate('settle', async (redis) => {
-        await runLedger(redis, 'settle', keyId, unlimited, [requestId, used.tokens, used.costMicros]);
+        await ask(redis, { operation: 'settle', keyId, requestId, ...used });
       }),
     giveBack: (keyId, requestId) =>
       operate('giveBack', async (redis) => {
-        await runLedger(redis, 'giveBack', keyId, unlimited, [requestId]);
+        await ask(redis, { operation: 'giveBack', keyId, requestId });
       }),
-    ledger: (keyId, limits) => operate('ledger', async (redis) => (await runLedger(redis, 'read', keyId, limits, [])).state),
+    ledger: (keyId, limits) => operate('ledger', async (redis) => (await ask(redis, { operation: 'read', keyId, limits })).state),
 
     spent: (keyId) => operate('spent', async (redis) => Number((await redis.hget(ledgerKeys(keyId)[0]!, 'spent')) ?? 0)),
 
@@ -128,22 +116,6 @@ async function list(redis: Redis, prefix: string): Promise<{ key: string; value:
     }
   }
   return entries;
-}
-
-interface LedgerAnswer {
-  readonly outcome: 'ok' | 'requests' | 'tokens' | 'budget';
-  readonly retryAfterMs: number;
-  readonly state: LedgerState;
-}
-
-function ledgerAnswer(answer: readonly string[]): LedgerAnswer {
-  const [retryAfterMs = 0, remainingRequests = 0, resetRequestsMs = 0, remainingTokens = 0, resetTokensMs = 0, spentMicros = 0, reservedMicros = 0] =
-    answer.slice(1).map(Number);
-  return {
-    outcome: answer[0] as LedgerAnswer['outcome'],
-    retryAfterMs,
-    state: { remainingRequests, resetRequestsMs, remainingTokens, resetTokensMs, spentMicros, reservedMicros },
-  };
 }
 
 /** The same bytes; ioredis would write another Uint8Array as text. */

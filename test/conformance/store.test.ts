@@ -493,25 +493,38 @@ describe.each([
         }),
         fc.record({ type: fc.constant('giveBack' as const), id: fc.integer({ min: 0, max: 12 }) }),
         fc.record({ type: fc.constant('read' as const), limits }),
+        fc.record({ type: fc.constant('answered' as const) }),
       );
       await fc.assert(
         fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (history) => {
           const keyId = fresh('key');
           const ledger = model.emptyLedger();
+          // Asked at once, up to the next pause.
+          let asked: Promise<unknown>[] = [];
+          const expected: unknown[] = [];
+          const ask = (question: Promise<unknown>, answer: unknown) => {
+            asked.push(question);
+            expected.push(answer);
+          };
+          const answered = async () => {
+            expect(await Promise.all(asked)).toEqual(expected.splice(0));
+            asked = [];
+          };
           for (const each of history) {
             const nowMs = clock.now();
-            if (each.type === 'advance') await clock.advance(each.ms);
-            else if (each.type === 'reserve') {
+            if (each.type === 'answered') await answered();
+            else if (each.type === 'advance') {
+              await answered();
+              await clock.advance(each.ms);
+            } else if (each.type === 'reserve') {
               const wanted = { ...each, keyId, requestId: `r${each.id}` };
-              expect(await store.reserve(wanted)).toEqual(model.reserve(ledger, wanted, nowMs));
+              ask(store.reserve(wanted), model.reserve(ledger, wanted, nowMs));
             } else if (each.type === 'settle') {
-              await store.settle(keyId, `r${each.id}`, each);
-              model.settle(ledger, `r${each.id}`, each, nowMs);
-            } else if (each.type === 'giveBack') {
-              await store.giveBack(keyId, `r${each.id}`);
-              model.giveBack(ledger, `r${each.id}`, nowMs);
-            } else expect(await store.ledger(keyId, each.limits)).toEqual(model.ledgerState(ledger, each.limits, nowMs));
+              ask(store.settle(keyId, `r${each.id}`, each), model.settle(ledger, `r${each.id}`, each, nowMs));
+            } else if (each.type === 'giveBack') ask(store.giveBack(keyId, `r${each.id}`), model.giveBack(ledger, `r${each.id}`, nowMs));
+            else ask(store.ledger(keyId, each.limits), model.ledgerState(ledger, each.limits, nowMs));
           }
+          await answered();
         }),
         { numRuns: 60 },
       );
