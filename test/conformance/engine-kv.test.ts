@@ -1,5 +1,6 @@
 // What an engine adapter with `kv_export` or `kv_state` must do: both ends of moving a running sequence by its KV.
 import { describe, expect, test } from 'vitest';
+import { SequenceState } from '../../proto/gen/messages.ts';
 import { copyStage, EngineRig, subjects } from './engine-rig.ts';
 
 describe.each(subjects.filter(({ movesKv }) => movesKv))('KV of engine adapter $name', (subject) => {
@@ -113,6 +114,18 @@ describe.each(subjects.filter(({ movesKv }) => movesKv))('KV of engine adapter $
     expect(takeOver(target, 0)).toMatchObject({ code: 'transfer_failed' });
     expect(await copyStage(source, target, { ...plan, last: true })).toMatchObject({ missing: [] });
     expect(takeOver(target, source.stream('r').ids.length)).toBeUndefined();
+  });
+
+  test('a state that says fewer tokens than its KV has is refused, and nothing of it is left', async () => {
+    const { source, target, freeBefore, plan } = await moving();
+    if (!source.engine.supports.has('kv_export')) return;
+    const shortened = (state: Uint8Array) => SequenceState.encode({ ...SequenceState.decode(state), outputTokenIds: [] });
+    const refused = await copyStage(source, target, { ...plan, last: true }, undefined, shortened);
+    expect(refused).toMatchObject({ code: 'invalid_request' });
+    expect(takeOver(target, 0)).toMatchObject({ code: 'transfer_failed' });
+    target.kv.dropReservation('m');
+    expect(target.free).toBe(freeBefore);
+    await target.engine.close();
   });
 
   test('a reservation is idempotent, for its own epoch, and only for who holds its token', async () => {

@@ -269,6 +269,7 @@ export async function copyStage(
   target: EngineRig,
   move: { requestId: string; reservationId: string; transferToken: string; last?: boolean; pauseLeaseMs?: number },
   leaveOut: (block: number) => boolean = () => false,
+  changed: (state: Uint8Array) => Uint8Array = (state) => state,
 ): Promise<{ stage: StageSource; missing: readonly number[] } | Refusal> {
   const { requestId, reservationId, transferToken, last = false, pauseLeaseMs = 5_000 } = move;
   let begun: StageSource | Refusal | undefined;
@@ -286,6 +287,6 @@ export async function copyStage(
     const refused = incoming.write({ block, offset: 0, blockBytes: stage.blockBytes, version, payload });
     if (refused) return refused;
   }
-  const committed = await incoming.commit(stage.versions, last, stage.state);
+  const committed = await incoming.commit(stage.versions, last, changed(stage.state));
   return 'code' in committed ? committed : { stage, missing: committed.missing };
 }

@@ -156,12 +156,16 @@ export class SimKv implements KvAdapter {
     if (missing.length > 0) return { missing };
     if (reservation.purpose === 'cache') reservations.publishFull(reservation);
     else if (last) {
-      const { model, requestId } = SequenceState.decode(state);
+      const { model, requestId, promptTokenIds, outputTokenIds } = SequenceState.decode(state);
       if (requestId !== reservation.requestId)
         return refusal('invalid_request', `the reservation is for ${reservation.requestId}, the state of ${requestId}`);
       if (model !== options.model) return refusal('invalid_request', `a sequence of ${model} cannot go on with ${options.model}`);
+      const computed = versions.reduce((sum, version) => sum + version, 0);
+      const tokens = promptTokenIds.length + outputTokenIds.length;
+      // The last token is always to be computed: its step gives the next one.
+      if (computed >= tokens) return refusal('invalid_request', `KV of ${computed} tokens cannot be that of a sequence of ${tokens}`);
       reservation.state = state.slice();
-      reservation.computed = versions.reduce((sum, version) => sum + version, 0);
+      reservation.computed = computed;
     }
     this.#engine.changed();
     return { missing };
