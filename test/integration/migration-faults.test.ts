@@ -6,6 +6,7 @@ import type { ReplayResult } from '../../cli/replay/send.ts';
 import { connectNatsBus } from '../../lib/bus/nats-bus.ts';
 import { systemClock } from '../../lib/clock/system-clock.ts';
 import * as contracts from '../../lib/contracts.ts';
+import { askFleet } from '../../lib/fleet/ask-fleet.ts';
 import type { KeyRow, MigrationsReport, MoveAnswer, RequestRow } from '../../lib/operator/types.ts';
 import type { Bus } from '../../lib/ports/bus.ts';
 import type { Store } from '../../lib/ports/store.ts';
@@ -113,6 +114,13 @@ describe.each(await movingEngines())('kill -9 at each stage of a migration of $n
     await eventually('all requests run', 60_000, async () => {
       running = (await fleet.requests()).filter((row) => row.state === 'streaming' && row.tokens > 2);
       return { ok: running.length === answers.length, seen: running.length };
+    });
+    // What the newest view has in its prefill would be computed again at the target, and come to no stage before the hand-over.
+    await eventually('the fleet view has all of them decoding', 30_000, async () => {
+      const { instances } = await askFleet(bus, { timeoutMs: 2_000 });
+      const sequences = instances.flatMap(({ status }) => status?.sequences ?? []);
+      const decoding = new Set(sequences.filter(({ state }) => state === 'decode').map(({ requestId }) => requestId));
+      return { ok: running.every(({ id }) => decoding.has(id)), seen: sequences.map(({ requestId, state }) => [requestId, state]) };
     });
     // The instance with more of them is the source.
     const onFirst = running.filter((row) => row.instance === 'chat-1');

@@ -60,9 +60,8 @@ export interface Guarded {
 }
 
 /** Open to everybody unless `guarded`. */
-export async function startNats(guarded?: Guarded): Promise<TestServer> {
-  const [port = 0] = await freePorts(1);
-  return startServer({
+export function startNats(guarded?: Guarded): Promise<TestServer> {
+  return startServer(1, ([port = 0]) => ({
     program: 'nats-server',
     ports: [port],
     address: `nats://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
@@ -72,15 +71,15 @@ export async function startNats(guarded?: Guarded): Promise<TestServer> {
       ...['--addr', '127.0.0.1', '--port', String(port), '--jetstream', '--store_dir', folder],
     ],
     ready: () => nats.probe('127.0.0.1', port),
-  });
+  }));
 }
 
 /** Open to everybody unless `guarded`; with `tls` (files) over TLS alone. */
-export async function startRedis(guarded?: Guarded & { tls?: { cert: string; key: string; ca: string } }): Promise<TestServer> {
-  const [port = 0] = await freePorts(1);
+export function startRedis(guarded?: Guarded & { tls?: { cert: string; key: string; ca: string } }): Promise<TestServer> {
   const tls = guarded?.tls;
-  const secure = tls ? ['--tls-port', String(port), '--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.ca] : [];
-  return startServer({
+  const secure = (port: number) =>
+    tls ? ['--tls-port', String(port), '--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.ca] : [];
+  return startServer(1, ([port = 0]) => ({
     program: 'redis-server',
     ports: [port],
     address: `${tls ? 'rediss' : 'redis'}://${guarded ? `${guarded.login}@` : ''}127.0.0.1:${port}`,
@@ -90,7 +89,7 @@ export async function startRedis(guarded?: Guarded & { tls?: { cert: string; key
         '127.0.0.1',
         '--port',
         String(tls ? 0 : port),
-        ...secure,
+        ...secure(port),
         '--dir',
         folder,
         '--appendonly',
@@ -104,7 +103,7 @@ export async function startRedis(guarded?: Guarded & { tls?: { cert: string; key
     ],
     // Over TLS that it takes connections is all that can be told without a certificate.
     ready: () => (tls ? accepts(port) : redis.probe('127.0.0.1', port)),
-  });
+  }));
 }
 
 function accepts(port: number): Promise<void> {
@@ -119,24 +118,41 @@ function accepts(port: number): Promise<void> {
 
 /** With the namespace "default". `uiPort` follows `port`. */
 export async function startTemporal(): Promise<TestServer & { readonly uiPort: number }> {
-  const [port = 0, uiPort = 0, metricsPort = 0] = await freePorts(3);
-  const address = `127.0.0.1:${port}`;
-  const server = await startServer({
-    program: 'temporal',
-    ports: [port, uiPort, metricsPort],
-    address,
-    args: (folder) => [
-      ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--metrics-port', String(metricsPort)],
-      ...['--db-filename', join(folder, 'temporal.db'), '--log-level', 'error'],
-      ...['--dynamic-config-value', 'system.enableActivityEagerExecution=true'],
-    ],
-    // The port is open before the namespace is there.
-    ready: (path) => run(path, ['operator', 'namespace', 'describe', '--namespace', 'default', '--address', address], { timeout: 5_000 }),
+  let uiPort = 0;
+  const server = await startServer(3, (ports) => {
+    const [port = 0, ui = 0, metrics = 0] = ports;
+    uiPort = ui;
+    const address = `127.0.0.1:${port}`;
+    return {
+      program: 'temporal',
+      ports,
+      address,
+      args: (folder) => [
+        ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(ui), '--metrics-port', String(metrics)],
+        ...['--db-filename', join(folder, 'temporal.db'), '--log-level', 'error'],
+        ...['--dynamic-config-value', 'system.enableActivityEagerExecution=true'],
+      ],
+      // The port is open before the namespace is there.
+      ready: (path) => run(path, ['operator', 'namespace', 'describe', '--namespace', 'default', '--address', address], { timeout: 5_000 }),
+    };
   });
   return Object.assign(server, { uiPort });
 }
 
-async function startServer(plan: Plan): Promise<TestServer> {
+/** Somebody may take a port between its choice and its use: others are chosen then, this often. */
+const portChoices = 3;
+
+async function startServer(ports: number, planOn: (ports: readonly number[]) => Plan): Promise<TestServer> {
+  for (let choice = 1; ; choice++) {
+    try {
+      return await startPlanned(planOn(await freePorts(ports)));
+    } catch (thrown) {
+      if (choice === portChoices || !/address already in use/i.test(String(thrown))) throw thrown;
+    }
+  }
+}
+
+async function startPlanned(plan: Plan): Promise<TestServer> {
   const { path } = await provide(plan.program, { progress: silent });
   const folder = mkdtempSync(join(tmpdir(), `switchyard-${plan.program}-`));
   const logFile = join(folder, 'server.log');

@@ -60,7 +60,7 @@ function fleetOptions(servers: readonly VllmServer[], roles: readonly string[] =
     ],
     // Moves only when it is asked for; nobody is given up because the machine is busy.
     settings: {
-      'migration-coordinator': { mode: 'off' },
+      'migration-coordinator': { mode: 'off', pauseLeaseMs: 10_000 },
       router: { profile: { disaggregateFromTokens: 32 } },
       gateway: { stallMs: 60_000, firstTokenMs: 120_000 },
     },
