@@ -38,6 +38,8 @@ const lookTimeoutMs = 1_500;
 /** A call that fails because the server is away is tried this often, with these pauses in between. */
 const attempts = 4;
 const longestRetryMs = 500;
+/** gRPC's pause before it connects again grows to two minutes unless told otherwise; calls fail until it is over. */
+const reconnect = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 500 };
 
 export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): TemporalConnection {
   let made: Promise<Client> | undefined;
@@ -60,7 +62,7 @@ export function lazyConnection(server: TemporalAddress, telemetry: Telemetry): T
       // The client would throw past everybody when it tried again on a closed connection.
       retryableDecider: (attempt, status) => !closing.signal.aborted && attempt < attempts && temporal.isRetryableError(status),
     });
-    const connection = temporal.Connection.lazy({ address: server.address, ...securityOf(server), interceptors: [retry] });
+    const connection = temporal.Connection.lazy({ address: server.address, ...securityOf(server), channelArgs: reconnect, interceptors: [retry] });
     const interceptors = { workflow: [carryTrace(() => traceHeaders(telemetry.active()?.traceparent))] };
     const client = new temporal.Client({ connection, namespace: server.namespace, interceptors });
     void look();

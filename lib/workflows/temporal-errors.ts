@@ -29,7 +29,7 @@ export function fromClient(thrown: unknown, what: string): SwitchyardError {
   if (thrown instanceof WorkflowUpdateRPCTimeoutOrCancelledError)
     return new SwitchyardError('workflows_unavailable', `${what}: no worker answered in time`, { cause: thrown });
   const grpc = thrown instanceof ServiceError ? thrown.cause : thrown;
-  if (isGrpcServiceError(grpc) && grpc.code === notFound)
-    return new SwitchyardError('workflow_not_found', `${what}: no such workflow`, { cause: thrown });
-  return new SwitchyardError('workflows_unavailable', `${what}: ${message}`, { cause: thrown });
+  if (!isGrpcServiceError(grpc)) return new SwitchyardError('workflows_unavailable', `${what}: ${message}`, { cause: thrown });
+  if (grpc.code === notFound) return new SwitchyardError('workflow_not_found', `${what}: no such workflow`, { cause: thrown });
+  return new SwitchyardError('workflows_unavailable', `${what}: ${grpc.message}`, { cause: thrown });
 }
