@@ -60,6 +60,11 @@ export function chooseMode(
   return modeOf({ has: (way) => both(source, target, way) }, bytes, limits);
 }
 
+/** Whether KV would travel if the sequence decoded, which the next report may say. */
+export function tooEarlyForKv(sequence: SequenceStatus, source: InstanceStatus, target: InstanceStatus): boolean {
+  return sequence.state !== 'decode' && whyNotKv({ ...sequence, state: 'decode' }, source, target) === '';
+}
+
 function whyNotKv(sequence: SequenceStatus, source: InstanceStatus, target: InstanceStatus): string {
   if (sequence.state !== 'decode') return `it is in ${sequence.state}: there is no KV worth moving`;
   if (!kvWays.some((way) => both(source, target, way))) return 'the engines do not move KV';

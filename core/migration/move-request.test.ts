@@ -39,7 +39,11 @@ describe('a move that was asked for', () => {
     expect(decide([one(), two(), instance({ instanceId: 'chat-3' })], ask({ targetInstanceId: 'chat-2' })).move?.targetInstanceId).toBe('chat-2');
   });
   test.each(['waiting', 'prefill'] as const)('is computed again when it is in %s: there is no KV worth copying', (state) => {
-    expect(decide([one({ state }), two()]).move).toMatchObject({ mode: 'recompute', expectedBytes: 0 });
+    expect(decide([one({ state }), two()])).toMatchObject({ move: { mode: 'recompute', expectedBytes: 0 }, early: true });
+  });
+  test('is not early where KV would not travel anyway', () => {
+    expect(decide([one({ state: 'prefill' }), two({ kvBytesPerToken: 2 })])).toMatchObject({ move: { mode: 'recompute' }, early: false });
+    expect(decide([one(), two()])).toMatchObject({ move: { mode: 'copy' }, early: false });
   });
   test('is computed again where KV cannot be moved', () => {
     expect(decide([one(), two({ kvBytesPerToken: 2 })]).move?.mode).toBe('recompute');
@@ -131,8 +135,8 @@ describe('a move that was asked for', () => {
     ['a move that no report shows yet', ask(), { settling: [moving] }, true],
     ['a move under way', ask(), { active: [moving] }, false],
     ['its own instance', ask({ targetInstanceId: 'chat-1' }), {}, false],
-  ] as const)('a newer view may bring the answer for %s: %#', (_name, question, view, unseen) => {
-    expect(decide([one(), two()], question, view)).toMatchObject({ unseen });
+  ] as const)('a newer view may bring the answer for %s: %#', (_name, question, view, early) => {
+    expect(decide([one(), two()], question, view)).toMatchObject({ early });
   });
   test('a source whose requests are on their way has no room for others before they are gone', () => {
     const leaving = { ...moving, requestId: 'x', sourceInstanceId: 'chat-2', targetInstanceId: 'chat-3' };

@@ -1,7 +1,8 @@
 // A move that somebody asked for: an operator names a request and perhaps a target, a drain names the request only.
 import type { MoveCommand, Refusal } from '../../proto/gen/messages.ts';
 import { refusal } from '../errors/switchyard-error.ts';
-import { remainingTokens } from './cost.ts';
+import { type MoveCost, remainingTokens } from './cost.ts';
+import { tooEarlyForKv } from './mode.ts';
 import type { MoveDecision, PlanningLimits, PlanningView } from './planning.ts';
 import { type PlannedInstance, type PoolPicture, picturesOf } from './pool-picture.ts';
 import { costSentence, toMove } from './rebalance.ts';
@@ -23,8 +24,8 @@ export function planMove(view: PlanningView, question: MoveQuestion, limits: Pla
   const isMoving = refusal('already_moving', `request ${requestId} is being moved; see "switchyard status"`, 1_000);
   if (view.active.some((move) => move.requestId === requestId)) return no(isMoving);
   if (pictures.some((picture) => picture.moving.has(requestId)))
-    return unseen(refusal('not_movable', `request ${requestId} has just been moved and its instance has not reported yet; ask again`, 500));
-  if (!found) return unseen(refusal('unknown_request', `no running request ${requestId}; see "switchyard requests"`));
+    return early(refusal('not_movable', `request ${requestId} has just been moved and its instance has not reported yet; ask again`, 500));
+  if (!found) return early(refusal('unknown_request', `no running request ${requestId}; see "switchyard requests"`));
   const { picture, source, sequence } = found;
   if (sequence.state === 'paused') return no(isMoving);
   if (source.instance.health === 'dead') return no(refusal('not_movable', `${source.id} is dead; its requests continue elsewhere by themselves`));
@@ -39,18 +40,22 @@ export function planMove(view: PlanningView, question: MoveQuestion, limits: Pla
 
   const why =
     question.reason === 'operator' ? `${question.requestedBy || 'An operator'} asked for it.` : `${source.id} is being emptied (${question.reason}).`;
+  const go = (target: PlannedInstance, cost: MoveCost, reasons: readonly string[]): MoveDecision => ({
+    move: toMove(source, target, { sequence, cost }, question.reason, [why, ...reasons, costSentence(source, { sequence, cost })]),
+    early: tooEarlyForKv(sequence, source.instance.status, target.instance.status),
+  });
   if (question.targetInstanceId !== '') {
     const target = pictures.flatMap((each) => each.instances).find((planned) => planned.id === question.targetInstanceId);
-    if (!target) return unseen(refusal('unknown_instance', `no instance ${question.targetInstanceId}; see "switchyard instances"`));
+    if (!target) return early(refusal('unknown_instance', `no instance ${question.targetInstanceId}; see "switchyard instances"`));
     const cost = checkTarget(sequence, source, target, limits, limits.maxForcedPerInstance);
     if (isRefusal(cost)) return no(cost);
-    return { move: toMove(source, target, { sequence, cost }, question.reason, [why, costSentence(source, { sequence, cost })]) };
+    return go(target, cost, []);
   }
   const choice = chooseTarget(sequence, source, picture, limits, limits.maxForcedPerInstance);
   if (!choice) return no(refusal('no_target', nobody(picture, found, limits), 1_000));
   const { target, cost, freenessAfterSteps } = choice;
   const chosen = `${target.id} is the freest that can take it: ${Number.isFinite(freenessAfterSteps) ? Math.round(freenessAfterSteps) : 'unlimited'} steps afterwards.`;
-  return { move: toMove(source, target, { sequence, cost }, question.reason, [why, chosen, costSentence(source, { sequence, cost })]) };
+  return go(target, cost, [chosen]);
 }
 
 interface Found {
@@ -84,9 +89,9 @@ function nobody(picture: PoolPicture, { source, sequence }: Found, limits: Plann
 }
 
 function no(why: Refusal): MoveDecision {
-  return { refusal: why, unseen: false };
+  return { refusal: why, early: false };
 }
 
-function unseen(why: Refusal): MoveDecision {
-  return { refusal: why, unseen: true };
+function early(why: Refusal): MoveDecision {
+  return { refusal: why, early: true };
 }

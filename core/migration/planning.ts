@@ -78,10 +78,14 @@ export interface Move {
   readonly mayRecompute: boolean;
 }
 
-export type MoveDecision =
+/**
+ * `early`: the view may only be late, and a newer one can give a better answer: what was named is not in it, or the sequence is still
+ * in its prefill there, so that its KV would not travel.
+ */
+export type MoveDecision = { readonly early: boolean } & (
   | { readonly move: Move; readonly refusal?: undefined }
-  /** `unseen`: what was named is not in the view, which may only be late: a newer one can change the answer. */
-  | { readonly move?: undefined; readonly refusal: Refusal; readonly unseen: boolean };
+  | { readonly move?: undefined; readonly refusal: Refusal }
+);
 
 /** How a plan is to be carried out; the same for every request. */
 export interface ExecutionSettings {

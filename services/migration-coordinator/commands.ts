@@ -18,10 +18,10 @@ import { drainIdOf } from './ids.ts';
 import type { Migrations } from './migrations.ts';
 
 /**
- * What was named and is not in the view may only not have been reported yet: a report takes about 100 ms to get here. Newer
- * views are waited for this long before the answer is that it does not exist, ms.
+ * What was named and is not in the view, or is not as far as it should be, may only not have been reported yet: a report takes
+ * about 100 ms to get here. Newer views are waited for this long before what the view says is taken for the truth, ms.
  */
-const unseenMs = 1_000;
+const reportMs = 1_000;
 /** Left of the question's deadline for the answer to travel, ms. */
 const answerMs = 200;
 /** Answers that are kept for repeats; the oldest are forgotten first. */
@@ -60,14 +60,20 @@ export function createCommands(options: CommandsOptions) {
     return view ? { lease, view } : refusal('stale_view', 'the fleet view is missing or too old: is an instance tracker running?', 1_000);
   }
 
-  /** Decides, and decides again from newer views while what was named is not in the view. */
-  async function decideSeen<T>(context: MessageContext, decide: (view: PlanningView, lease: Lease) => T, unseen: (decided: T) => boolean) {
-    const untilMs = Math.min(clock.now() + unseenMs, context.meta.deadlineMs - answerMs);
-    for (;;) {
+  /**
+   * Decides in the turn in which the view is read; from a newer view again while the decision is undefined, which it must not be
+   * once `mayWait` is false.
+   */
+  async function decideReported<T>(
+    context: MessageContext,
+    decide: (view: PlanningView, lease: Lease, mayWait: boolean) => T | Refusal | undefined,
+  ): Promise<T | Refusal> {
+    const untilMs = Math.min(clock.now() + reportMs, context.meta.deadlineMs - answerMs);
+    for (let mayWait = true; ; mayWait = await options.newerView(untilMs - clock.now())) {
       const given = ready();
-      if ('code' in given) return { refusal: given };
-      const decided = decide(given.view, given.lease);
-      if (!unseen(decided) || !(await options.newerView(untilMs - clock.now()))) return { decided };
+      if ('code' in given) return given;
+      const decided = decide(given.view, given.lease, mayWait);
+      if (decided !== undefined) return decided;
     }
   }
 
@@ -88,22 +94,17 @@ export function createCommands(options: CommandsOptions) {
   async function decideMove(command: MoveCommand, context: MessageContext): Promise<Body<MoveReply>> {
     // A drain looks again by itself: what it does not find has mostly ended.
     const worthWaiting = command.reason === 'operator';
-    const given = await decideSeen(
-      context,
-      (view, lease) => {
-        const decided = planMove(view, command, options.config());
-        // Launched in the turn of the decision: of two commands for a request the second sees the first.
-        return decided.move ? { launching: migrations.launch([decided.move], lease, command.requestedBy) } : decided;
-      },
-      (decided) => worthWaiting && 'refusal' in decided && decided.unseen,
-    );
-    if (given.refusal) return { refusal: given.refusal, workflowId: '' };
-    const { decided } = given;
-    if ('refusal' in decided) {
+    const decided = await decideReported(context, (view, lease, mayWait) => {
+      const { move, refusal: refused, early } = planMove(view, command, options.config());
+      if (early && worthWaiting && mayWait) return undefined;
+      // Launched in the turn of the decision: of two commands for a request the second sees the first.
+      return move ? { launching: migrations.launch([move], lease, command.requestedBy) } : refused;
+    });
+    if ('code' in decided) {
       const running = migrations.find(command.requestId);
       // Who asks for a move that is under way learns which one it is.
-      const underWay = decided.refusal.code === 'already_moving' && running ? { plan: running, workflowId: running.migrationId } : { workflowId: '' };
-      return { refusal: decided.refusal, ...underWay };
+      const underWay = decided.code === 'already_moving' && running ? { plan: running, workflowId: running.migrationId } : { workflowId: '' };
+      return { refusal: decided, ...underWay };
     }
     const [launched] = await decided.launching;
     if (launched?.result === 'started') return { plan: launched.plan, workflowId: launched.plan.migrationId };
@@ -151,10 +152,12 @@ export function createCommands(options: CommandsOptions) {
   }
 
   async function findInstance(instanceId: string, context: MessageContext): Promise<{ instance: KnownInstance } | Refusal> {
-    const find = (view: PlanningView) => view.instances.find((each) => each.status.instanceId === instanceId);
-    const given = await decideSeen(context, find, (instance) => instance === undefined);
-    if (given.refusal) return given.refusal;
-    return given.decided ? { instance: given.decided } : refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`);
+    const unknown = refusal('unknown_instance', `no instance ${instanceId}; see "switchyard instances"`);
+    return decideReported(context, (view, _lease, mayWait) => {
+      const instance = view.instances.find((each) => each.status.instanceId === instanceId);
+      if (instance) return { instance };
+      return mayWait ? undefined : unknown;
+    });
   }
 
   function drainPlan(command: DrainCommand, forecast: DrainForecast, drainId: string): DrainPlan {

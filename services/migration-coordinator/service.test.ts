@@ -11,7 +11,7 @@ import { every } from '../../lib/ports/clock.ts';
 import { createMemoryWorld, type MemoryWorld } from '../../lib/run/memory-ports.ts';
 import { killable } from '../../lib/testing/faulty-ports.ts';
 import { createScriptedWorkflows, type ScriptedWorkflows } from '../../lib/workflows/scripted-workflows.ts';
-import type { AuditEvent, CordonCommand, MigrationPlan, MoveCommand } from '../../proto/gen/messages.ts';
+import type { AuditEvent, CordonCommand, MigrationPlan, MoveCommand, SequenceStatus } from '../../proto/gen/messages.ts';
 import { migrationCoordinatorSchema } from './config.ts';
 import { endedFrom } from './effects.ts';
 import { migrationCoordinator } from './service.ts';
@@ -219,6 +219,23 @@ describe('moves on request', () => {
     await startCoordinator();
     world.clock.after(300, () => (instances = [exampleInstance({ instanceId: 'chat-1', sequences: crowd(1, 160) }), two()]));
     expect(await move()).toMatchObject({ refusal: null, plan: { requestId: 'r0' } });
+  });
+  test('a request that decodes by now, but not in the last report, moves with its KV', async () => {
+    const inState = (state: SequenceStatus['state']) => [
+      exampleInstance({ instanceId: 'chat-1', sequences: [{ ...crowd(1, 160)[0]!, state }] }),
+      two(),
+    ];
+    instances = inState('prefill');
+    await startCoordinator();
+    world.clock.after(300, () => (instances = inState('decode')));
+    expect(await move()).toMatchObject({ refusal: null, plan: { mode: 'copy' } });
+  });
+  test('a request that stays in prefill for a second is computed again at its target', async () => {
+    instances = [exampleInstance({ instanceId: 'chat-1', sequences: [{ ...crowd(1, 160)[0]!, state: 'prefill' }] }), two()];
+    await startCoordinator();
+    const beganMs = world.clock.now();
+    expect(await move()).toMatchObject({ refusal: null, plan: { mode: 'recompute' } });
+    expect(world.clock.now() - beganMs).toBeLessThan(1_100);
   });
   test('an unknown request is not waited for longer than a second, nor longer than the asker waits', async () => {
     await startCoordinator();
