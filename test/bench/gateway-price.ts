@@ -74,8 +74,19 @@ async function startEngines(run: BenchRun): Promise<string[]> {
   return urls;
 }
 
+interface Arrangement {
+  readonly name: string;
+  readonly together: readonly ServiceName[];
+  /** In front of the engines that the others have; else simulated ones. */
+  readonly onPlain: boolean;
+}
+
 /** Ours, by the name that `--only` takes: every service a process of its own, and those that a request crosses in one. */
-const arrangements: Readonly<Record<string, readonly ServiceName[]>> = { ours: [], together: ['gateway', 'admission', 'router'] };
+const arrangements: Readonly<Record<string, Arrangement>> = {
+  ours: { name: 'Switchyard', together: [], onPlain: false },
+  plain: { name: 'Switchyard, same engines', together: [], onPlain: true },
+  together: { name: 'Switchyard, gateway, admission, router in one process', together: ['gateway', 'admission', 'router'], onPlain: false },
+};
 
 async function startAll(run: BenchRun): Promise<{ contenders: Contender[]; ours: Ours[]; missing: string[] }> {
   const named = [...Object.keys(others), ...Object.keys(arrangements)].filter((name) => run.only.includes(name));
@@ -97,9 +108,10 @@ async function startAll(run: BenchRun): Promise<{ contenders: Contender[]; ours:
     }
   }
   const ours: Ours[] = [];
-  for (const [name, together] of Object.entries(arrangements)) {
-    if (!wanted(name)) continue;
-    const one = await startOurs({ streams, tokenMs, together, ...(run.profileFolder ? { env: inspectorEnv } : {}) });
+  for (const [only, { name, together, onPlain }] of Object.entries(arrangements)) {
+    if (!wanted(only)) continue;
+    const env = run.profileFolder ? { env: inspectorEnv } : {};
+    const one = await startOurs({ name, streams, tokenMs, together, engines: onPlain ? engines : [], ...env });
     keep(one);
     ours.push(one);
   }
@@ -196,7 +208,7 @@ await runBench('gateway', async (run) => {
       title: 'Latency as the client sees it, p50 ms',
       columns: ['', ...names],
       rows: contenders.map((contender) => [contender.name, ...workloads.map((workload) => median(at(contender, workload).latencyMs))]),
-      notes: ['Ours includes a step of the simulated engine; the plain engine answers at once'],
+      notes: ['Ours includes a step of the simulated engine; the plain engine, which the others have, answers at once'],
     },
   ];
   const control = ['gateway', 'services', 'nats'];
@@ -206,7 +218,7 @@ await runBench('gateway', async (run) => {
     ['NATS', ['nats']],
     ['gateway, services and NATS', control],
     ['Redis', ['redis']],
-    ['agents with the simulated engines', ['agents']],
+    ['agents, with the simulated engines', ['agents']],
   ];
   const columns = ['', 'idle, µs a second', ...names.flatMap((name) => [name, 'x bare'])];
   for (const one of ours) {

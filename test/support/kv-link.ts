@@ -20,6 +20,8 @@ export interface KvLink {
   become(weather: KvWeather): void;
   /** Bytes that senders have sent, swallowed ones included. */
   readonly sentBytes: number;
+  /** Bytes that were changed. */
+  readonly flippedBytes: number;
   close(): Promise<void>;
 }
 
@@ -30,13 +32,14 @@ export async function startKvLink(): Promise<KvLink> {
 
   let weather: KvWeather = { kind: 'fair' };
   let sentBytes = 0;
+  let flippedBytes = 0;
 
   function carry(source: Socket, target: Socket): void {
     let passed = 0;
     let opening = '';
     source.on('data', (part) => {
       if (passed < 1_024) opening += part.toString('latin1');
-      if (weather.kind === 'flip') flip(part, passed, weather.everyBytes);
+      if (weather.kind === 'flip') flippedBytes += flip(part, passed, weather.everyBytes);
       passed += part.length;
       sentBytes += part.length;
       if (weather.kind !== 'partition') target.write(part);
@@ -102,6 +105,9 @@ export async function startKvLink(): Promise<KvLink> {
     get sentBytes() {
       return sentBytes;
     },
+    get flippedBytes() {
+      return flippedBytes;
+    },
     async close() {
       for (const socket of sockets) socket.destroy();
       for (const made of servers.values()) (await made).server.close();
@@ -109,7 +115,9 @@ export async function startKvLink(): Promise<KvLink> {
   };
 }
 
-/** `passed`: bytes of the connection before this part. */
-function flip(part: Buffer, passed: number, everyBytes: number): void {
-  for (let at = everyBytes - 1 - (passed % everyBytes); at < part.length; at += everyBytes) part[at]! ^= 1 << (at % 8);
+/** How many it changed. `passed`: bytes of the connection before this part. */
+function flip(part: Buffer, passed: number, everyBytes: number): number {
+  let flipped = 0;
+  for (let at = everyBytes - 1 - (passed % everyBytes); at < part.length; at += everyBytes, flipped++) part[at]! ^= 1 << (at % 8);
+  return flipped;
 }

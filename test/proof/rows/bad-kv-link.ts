@@ -20,6 +20,7 @@ function row(fault: string, weather: KvWeather, link: () => KvLink): Row {
       const operator = world.fleet.client('proof');
       const load = startLoad(world, { clients: 12, outputTokens: 200, promptWords: 600 });
       const before = await operator.get<MigrationsReport>('/migrations');
+      const flippedBefore = link().flippedBytes;
       let asked = 0;
       for (let round = 0; round < form.rounds; round++) {
         await streaming(world, 10);
@@ -45,7 +46,10 @@ function row(fault: string, weather: KvWeather, link: () => KvLink): Row {
       const [committed, aborted] = [after.committed - before.committed, after.aborted - before.aborted];
       expect(asked).toBeGreaterThan(0);
       expect(committed + aborted).toBe(asked);
-      return { ...counts, note: `${committed} migrations committed, ${aborted} aborted` };
+      const flipped = link().flippedBytes - flippedBefore;
+      if (weather.kind === 'flip') expect(flipped).toBeGreaterThan(0);
+      const changed = weather.kind === 'flip' ? `${flipped} bytes flipped, ` : '';
+      return { ...counts, note: `${changed}${committed} migrations committed, ${aborted} aborted` };
     },
   };
 }
