@@ -208,7 +208,7 @@ await runBench('gateway', async (run) => {
       title: 'Latency as the client sees it, p50 ms',
       columns: ['', ...names],
       rows: contenders.map((contender) => [contender.name, ...workloads.map((workload) => median(at(contender, workload).latencyMs))]),
-      notes: ['Ours includes a step of the simulated engine; the plain engine, which the others have, answers at once'],
+      notes: ['With simulated engines ours includes a step of theirs; the plain engines answer at once'],
     },
   ];
   const control = ['gateway', 'services', 'nats'];
@@ -218,7 +218,7 @@ await runBench('gateway', async (run) => {
     ['NATS', ['nats']],
     ['gateway, services and NATS', control],
     ['Redis', ['redis']],
-    ['agents, with the simulated engines', ['agents']],
+    ['agents, with the simulated engines that run in them', ['agents']],
   ];
   const columns = ['', 'idle, µs a second', ...names.flatMap((name) => [name, 'x bare'])];
   for (const one of ours) {

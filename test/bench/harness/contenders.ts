@@ -1,5 +1,5 @@
-// The gateways that are compared. Each gets the same two engines, except ours, whose engines are agents with the simulated one.
-// A contender that cannot be had on this machine says so and is left out.
+// The gateways that are compared. Each gets the same two engines; ours also stands in front of
+// simulated ones (gateway-fleet.ts). A contender that cannot be had on this machine says so and is left out.
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// A program: a plain OpenAI-compatible engine for the gateways that are not ours. Same bytes and same rhythm as our simulated
+// A program: a plain OpenAI-compatible engine, the same for every gateway. Same bytes and same rhythm as our simulated
 // engine: streams step together, each gets one chunk a step; an answer that is not streamed comes at once. Arguments: port, model,
 // step in ms.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
