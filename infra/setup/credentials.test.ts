@@ -9,11 +9,13 @@ import { temporal } from './servers.ts';
 import { type PortName, parseSettings } from './settings.ts';
 import { jaeger, zipkin } from './tracing-ui.ts';
 
+let parent: string;
 let folder: string;
 beforeEach(() => {
-  folder = join(mkdtempSync(join(tmpdir(), 'switchyard-credentials-')), 'credentials');
+  parent = mkdtempSync(join(tmpdir(), 'switchyard-credentials-'));
+  folder = join(parent, 'credentials');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => rmSync(parent, { recursive: true, force: true }));
 
 const both = { nats: true, redis: true, readOnlyKeys: true };
 

@@ -2,7 +2,7 @@
 // take turns, round after round; the tables have the median round. The load comes from a process of its own, in bounded counts.
 
 import type { ServiceName } from '../../lib/run/service.ts';
-import { freePort } from '../support/fleet.ts';
+import { freePort } from '../support/ports.ts';
 import { startProgram, untilAnswers } from './harness/child-process.ts';
 import { type Contender, fakeModel, others } from './harness/contenders.ts';
 import { inspectorEnv, profiled } from './harness/cpu-profile.ts';

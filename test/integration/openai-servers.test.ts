@@ -6,8 +6,9 @@ import { createNodeHttp } from '../../lib/http/node-http.ts';
 import type { HttpServer } from '../../lib/ports/http.ts';
 import { createMemoryTelemetry } from '../../lib/telemetry/memory-telemetry.ts';
 import { eventually } from '../support/eventually.ts';
-import { type Fleet, freePort, startFleet } from '../support/fleet.ts';
+import { type Fleet, startFleet } from '../support/fleet.ts';
 import { OpenaiServer } from '../support/openai-server/openai-server.ts';
+import { freePort } from '../support/ports.ts';
 
 const http = createNodeHttp({ clock: systemClock, telemetry: createMemoryTelemetry(systemClock) });
 /** Streams are read to their end or destroyed; nothing is kept. */

@@ -1,8 +1,6 @@
 // A whole fleet for a test: real NATS, Redis and Temporal on free ports, every service a process of its own, killed for real.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -15,6 +13,7 @@ import type { AgentSeat, SeatInstance } from '../../lib/roles/agent-seat.ts';
 import type { ServiceName } from '../../lib/run/service.ts';
 import { eventually } from './eventually.ts';
 import { plainAddress, startGuardedServers } from './guarded-servers.ts';
+import { freePort, freePorts } from './ports.ts';
 import { startTemporal, type TestServer } from './servers.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -68,14 +67,6 @@ export interface Fleet {
   stop(): Promise<void>;
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-fleet-'));
   const config = join(folder, 'config');
@@ -91,8 +82,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const seatOf = (instance: SeatInstance): AgentSeat => loneSeat(known, instance);
   const seats = options.oneAgent ? [] : wanted.map(seatOf);
   const [{ nats, redis, prepared }, temporal] = await Promise.all([startGuardedServers(join(folder, 'credentials'), seats), startTemporal()]);
-  const gatewayPorts: number[] = [];
-  for (let replica = 0; replica < (options.replicas?.gateway ?? 1); replica++) gatewayPorts.push(await freePort());
+  const gatewayPorts = await freePorts(options.replicas?.gateway ?? 1);
   const consolePort = await freePort();
   const common = {
     ...process.env,

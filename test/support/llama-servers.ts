@@ -7,7 +7,7 @@ import type { LlamaServer } from '../../infra/setup/llama-server.ts';
 import { cacheFolder } from '../../infra/setup/machine-facts.ts';
 import { modelFile } from '../../infra/setup/random-model.ts';
 import { eventually } from './eventually.ts';
-import { freePort } from './fleet.ts';
+import { freePort } from './ports.ts';
 
 export interface LlamaServers {
   readonly urls: readonly string[];

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { eventually } from './eventually.ts';
-import { freePort } from './fleet.ts';
+import { freePort } from './ports.ts';
 
 export interface PrometheusSeries {
   readonly metric: Readonly<Record<string, string>>;

@@ -2,7 +2,7 @@
 // the test process is, however it ends.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer, connect as dial } from 'node:net';
+import { connect as dial } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -12,6 +12,7 @@ import { provide } from '../../infra/setup/provide.ts';
 import { type Reaper, startReaper } from '../../infra/setup/reaper.ts';
 import { nats, natsEnvironment, redis } from '../../infra/setup/servers.ts';
 import { eventually } from './eventually.ts';
+import { freePorts } from './ports.ts';
 
 export interface TestServer {
   /** As the services' settings want it, for example nats://127.0.0.1:41000 */
@@ -139,20 +140,11 @@ export async function startTemporal(): Promise<TestServer & { readonly uiPort: n
   return Object.assign(server, { uiPort });
 }
 
-/** Somebody may take a port between its choice and its use: others are chosen then, this often. */
-const portChoices = 3;
+/** Temporal chooses ports for its parts itself, which somebody may take before it uses them: it is started anew then. */
+const attempts = 3;
 
 async function startServer(ports: number, planOn: (ports: readonly number[]) => Plan): Promise<TestServer> {
-  for (let choice = 1; ; choice++) {
-    try {
-      return await startPlanned(planOn(await freePorts(ports)));
-    } catch (thrown) {
-      if (choice === portChoices || !/address already in use/i.test(String(thrown))) throw thrown;
-    }
-  }
-}
-
-async function startPlanned(plan: Plan): Promise<TestServer> {
+  const plan = planOn(await freePorts(ports));
   const { path } = await provide(plan.program, { progress: silent });
   const folder = mkdtempSync(join(tmpdir(), `switchyard-${plan.program}-`));
   const logFile = join(folder, 'server.log');
@@ -160,7 +152,16 @@ async function startPlanned(plan: Plan): Promise<TestServer> {
   folders.add(folder);
   let child = await start();
 
-  async function start(): Promise<ChildProcess> {
+  async function start(attempt = 1): Promise<ChildProcess> {
+    try {
+      return await startOnce();
+    } catch (thrown) {
+      if (attempt === attempts || !/address already in use/i.test(String(thrown))) throw thrown;
+      return start(attempt + 1);
+    }
+  }
+
+  async function startOnce(): Promise<ChildProcess> {
     // A group of its own, so that Ctrl-C reaches the test first and the reaper can end all of it.
     const started = spawn(path, plan.args(dataFolder), { detached: true, env: plan.env ?? process.env, stdio: ['ignore', 'pipe', 'pipe'] });
     writeFileSync(logFile, '');
@@ -234,20 +235,6 @@ function signal(child: ChildProcess, name: NodeJS.Signals): void {
   } catch {
     // Gone already.
   }
-}
-
-/** Ports that nobody listens on. All are held at once while they are chosen, so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const holders = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      return server;
-    }),
-  );
-  const ports = holders.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(holders.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 const silentStep = { doing() {}, done() {}, skipped() {}, failed() {} };

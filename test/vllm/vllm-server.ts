@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type Reaper, startReaper } from '../../infra/setup/reaper.ts';
 import type { Vllm } from '../../infra/setup/vllm.ts';
 import { eventually } from '../support/eventually.ts';
-import { freePort } from '../support/fleet.ts';
+import { freePort } from '../support/ports.ts';
 
 export interface VllmServer {
   readonly name: string;

@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cacheFolder, onPath } from '../../../infra/setup/machine-facts.ts';
-import { freePort } from '../../support/fleet.ts';
+import { freePort } from '../../support/ports.ts';
 import { type Child, startChild, startProgram, untilAnswers } from './child-process.ts';
 import { treeOf } from './process-cost.ts';
 import { run } from './run-command.ts';
