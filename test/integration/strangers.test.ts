@@ -149,8 +149,8 @@ describe('strangers', () => {
     expect(tried).toEqual({ probes: running.length, agents: 2 * 2, gateways: 1, consoles: 1 });
     for (const { id, pid } of running) expect(boundBeyondLoopback(pid), id).toEqual([]);
     for (const [name, { pid }] of Object.entries(fleet.servers)) expect(boundBeyondLoopback(pid), name).toEqual([]);
-    expect(await said(nats.port, 'CONNECT {"verbose":true}\r\nPING\r\n')).toMatch(/^INFO [^\n]*\r\n-ERR 'Authorization Violation'\r\n$/);
-    expect(await said(nats.port, 'CONNECT {"verbose":true,"user":"gateway","pass":"x"}\r\nSUB > 1\r\nPING\r\n')).not.toMatch(/MSG|PONG/);
+    for (const words of ['CONNECT {"verbose":true}', 'CONNECT {"verbose":true,"user":"gateway","pass":"x"}\r\nSUB > 1'])
+      expect(await said(nats.port, `${words}\r\nPING\r\n`)).toMatch(/^INFO [^\n]*\r\n-ERR 'Authorization Violation'\r\n$/);
     expect(await said(redis.port, 'KEYS *\r\nGET sy:entry:key/x\r\nCONFIG GET *\r\n')).toMatch(/^(-NOAUTH [^\n]*\r\n){3}$/);
   }, 60_000);
 
