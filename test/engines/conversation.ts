@@ -47,11 +47,11 @@ export class Conversation {
   }
 
   /** @throws Error when the stream ends, fails or takes too long before */
-  async until(condition: () => boolean, what: string): Promise<void> {
+  async until(condition: () => boolean, what: string, limitMs = withinMs): Promise<void> {
     if (condition()) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const seen = () => `${this.id}: ${what}; ${this.ids.length} tokens, finish "${this.finishReason}", error ${JSON.stringify(this.error)}`;
-    const timer = setTimeout(() => reject(new Error(`not within ${withinMs} ms: ${seen()}`)), withinMs);
+    const timer = setTimeout(() => reject(new Error(`not within ${limitMs} ms: ${seen()}`)), limitMs);
     const look = () => {
       if (condition()) resolve();
       else if (this.finishReason !== '' || this.error) reject(new Error(`has ended before ${seen()}`));
@@ -65,8 +65,8 @@ export class Conversation {
     }
   }
 
-  tokens(count: number): Promise<void> {
-    return this.until(() => this.ids.length >= count, `${count} tokens`);
+  tokens(count: number, limitMs?: number): Promise<void> {
+    return this.until(() => this.ids.length >= count, `${count} tokens`, limitMs);
   }
 
   ended(): Promise<void> {

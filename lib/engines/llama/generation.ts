@@ -47,6 +47,10 @@ export interface Generation {
   /** Tokens below this index are not told: the gateway has them. */
   readonly fromIndex: number;
   slot: number | undefined;
+  /** What has followed another engine in its slot; undefined: nothing has, or it has ended. */
+  goesOnFrom: number | undefined;
+  /** Its next token, where that is known before it is launched. */
+  foreseen: number | undefined;
   cachedTokens: number;
   held: boolean;
   paused: boolean;
@@ -89,6 +93,8 @@ export function generationOf({ id, epoch, facts, request, fingerprint, vocabular
     text,
     shown: Math.min(shown ?? Number.POSITIVE_INFINITY, showable(text, request.stop).length),
     slot: undefined,
+    goesOnFrom: undefined,
+    foreseen: undefined,
     cachedTokens: 0,
     paused: false,
     lastTokenAtMs: 0,

@@ -191,7 +191,9 @@ export class LlamaEngine implements EngineAdapter {
       reuse,
       held,
       sampling: request.sampling,
+      goesOnFrom: generation.goesOnFrom,
     });
+    generation.goesOnFrom = undefined;
     this.tell(generation, 'admitted');
   }
 
@@ -203,7 +205,7 @@ export class LlamaEngine implements EngineAdapter {
     const queued = this.#waiting.indexOf(generation);
     if (queued >= 0) this.#waiting.splice(queued, 1);
     if (generation.slot !== undefined) {
-      this.running?.child.tell({ type: 'stop', id: generation.id });
+      for (const id of [generation.goesOnFrom, generation.id]) if (id !== undefined) this.running?.child.tell({ type: 'stop', id });
       this.slots.release(generation.slot, this.options.config.prefixCache ? historyOf(generation) : []);
     }
     this.#ended.delete(generation.key);
@@ -279,7 +281,7 @@ export class LlamaEngine implements EngineAdapter {
 
   /** A sequence whose tokens are known: it says what the gateway has not got, and waits for a slot unless it has one, or has ended. */
   #enter(generation: Generation): void {
-    const { outputIds, maxOutputTokens, fromIndex, slot } = generation;
+    const { outputIds, maxOutputTokens, fromIndex, slot, foreseen } = generation;
     if (outputIds.length >= maxOutputTokens) {
       // A continuation of an answer that was complete but for its end.
       const end = speakAgain(generation, fromIndex, 'length');
@@ -288,8 +290,25 @@ export class LlamaEngine implements EngineAdapter {
       return;
     }
     if (outputIds.length > fromIndex) this.options.hooks.onEvents([speakAgain(generation, fromIndex, '')]);
+    if (foreseen !== undefined && this.#sayForeseen(generation, foreseen)) return;
     if (slot === undefined) this.#waiting.push(generation);
     else this.launch(generation, true);
+  }
+
+  /** Gives whether the answer ends with it. */
+  #sayForeseen(generation: Generation, token: number): boolean {
+    const event = this.#say(generation, token, this.options.clock.now());
+    this.options.hooks.onEvents([event]);
+    return event.finishReason !== '';
+  }
+
+  #say(generation: Generation, token: number, nowMs: number): EngineEvent {
+    this.#account.tokensOut++;
+    generation.lastTokenAtMs = nowMs;
+    const event = speak(generation, token);
+    generation.tail?.(event.index, event.tokenIds);
+    if (event.finishReason !== '') this.end(generation, 'sequence_finished');
+    return event;
   }
 
   /** Gives slots to what waits: the highest priority first, then who came first. */
@@ -330,15 +349,11 @@ export class LlamaEngine implements EngineAdapter {
     for (const [position, id] of report.ids.entries()) {
       const generation = this.#byId.get(id);
       if (!generation) continue;
-      this.#account.tokensOut++;
-      generation.lastTokenAtMs = nowMs;
-      const event = speak(generation, report.tokens[position]!);
+      const event = this.#say(generation, report.tokens[position]!, nowMs);
       events.push(event);
-      generation.tail?.(event.index, event.tokenIds);
-      if (event.finishReason === '') continue;
-      ended = true;
-      this.end(generation, 'sequence_finished');
+      ended ||= event.finishReason !== '';
     }
+    for (const { id, after, token } of report.foreseen) this.kv.foresaw(id, after, token);
     for (const id of report.stopped) {
       const generation = this.#byId.get(id);
       if (!generation) continue;

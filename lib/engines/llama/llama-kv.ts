@@ -8,7 +8,7 @@ import { findSequence, keyOf } from '../find-sequence.ts';
 import { caughtUp } from './catch-up.ts';
 import type { EngineFacts as ChildFacts } from './child/messages.ts';
 import { decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
-import { encodeState, type Generation, generationOf, type SequenceCopy } from './generation.ts';
+import { encodeState, type Generation, generationOf, historyOf, type SequenceCopy } from './generation.ts';
 import { IncomingState } from './incoming-state.ts';
 import { judgeState } from './judge-state.ts';
 import type { LlamaEngine } from './llama-engine.ts';
@@ -148,14 +148,12 @@ export class LlamaKv implements KvAdapter {
   takeOver(request: GenerateRequest, held: boolean): Generation | Refusal {
     const reservation = this.#reservations.find(request.reservationId);
     if ('code' in reservation) return reservation;
-    const { id, requestId, epoch, state, slot, following } = reservation;
+    const { id, requestId, epoch, state, slot, following, request: read } = reservation;
     if (requestId !== request.requestId) return refusal('unknown_reservation', `reservation ${id} is not for ${request.requestId}`);
     if (epoch !== request.epoch) return refusal('stale_epoch', `reservation ${id} is for epoch ${epoch}`);
-    if (!state) return refusal('transfer_failed', `the last stage of ${id} has not arrived`);
-    const { child, loaded } = this.#engine.running!;
+    if (!state || !read) return refusal('transfer_failed', `the last stage of ${id} has not arrived`);
+    const { loaded } = this.#engine.running!;
     const { model, config } = this.#engine.options;
-    const read = this.#engine.read(requestId, state.endpoint, state.body);
-    if ('code' in read) return read;
     const generation = generationOf({
       ...{ id: this.#engine.newId(), epoch, facts: { ...state, model, traceparent: request.traceparent || state.traceparent }, request: read },
       ...{ fingerprint: this.#engine.fingerprint, vocabulary: loaded.vocabulary, outputIds: state.outputTokenIds, shown: undefined, held },
@@ -166,17 +164,25 @@ export class LlamaKv implements KvAdapter {
     generation.cachedTokens = state.cachedTokens;
     generation.phase = 'waiting';
     generation.slot = slot;
-    if (following !== undefined) child.tell({ type: 'stop', id: following });
+    generation.goesOnFrom = following;
+    if (!held) generation.foreseen = tokenAfter(reservation, historyOf(generation));
     this.#reservations.remove(id);
     this.#engine.slots.give(slot, generation.key);
     return generation;
   }
 
+  /** The token that comes after so many of what a reservation follows. */
+  foresaw(id: number, after: number, token: number): void {
+    const reservation = this.#followedBy(id);
+    if (reservation) reservation.foreseen = { after, token };
+  }
+
   /** The engine could not compute what a reservation follows. */
   followFailed(id: number, message: string): void {
-    const reservation = [...this.#reservations.all()].find(({ following }) => following === id);
+    const reservation = this.#followedBy(id);
     if (!reservation) return;
     reservation.following = undefined;
+    reservation.foreseen = undefined;
     reservation.loadedTokens = 0;
     reservation.state = undefined;
     reservation.failure = refusal('transfer_failed', `the engine could not compute what it follows: ${message}`);
@@ -308,6 +314,8 @@ export class LlamaKv implements KvAdapter {
     const here = { facts: this.#facts, contextTokens: config.contextTokens };
     const read = judgeState(blob, envelope, { here, vocabularySize: running.loaded.facts.vocabularySize, history });
     if ('code' in read) return read;
+    const request = this.#engine.read(state.requestId, state.endpoint, state.body);
+    if ('code' in request) return request;
     this.#stopFollowing(reservation);
     reservation.loadedTokens = 0;
     const file = retargetStreams(blob, read, config.maxRunning);
@@ -323,13 +331,19 @@ export class LlamaKv implements KvAdapter {
     reservation.loadedTokens = read.tokenIds.length;
     reservation.promptTokens = state.promptTokenIds.length;
     reservation.history = history;
-    reservation.fed = history.length - 1;
+    reservation.request = request;
+    reservation.fed = this.#computable(history);
     reservation.following = this.#engine.newId();
-    running.child.tell({ type: 'follow', id: reservation.following, slot: reservation.slot, tokens: history.slice(0, -1) });
+    running.child.tell({
+      ...{ type: 'follow', id: reservation.following, slot: reservation.slot },
+      ...{ tokens: history.slice(0, reservation.fed), promptTokens: reservation.promptTokens },
+      // A grammar's state takes in what is chosen, and what the source chooses may be something else.
+      sampling: request.sampling.grammar === undefined ? request.sampling : undefined,
+    });
     return undefined;
   }
 
-  /** Computes what is new. The last token known is left: computing it gives the next one, which is the source's to say. */
+  /** Computes what is new, and which token comes next: the source's to say, unless this engine takes over there. */
   #follow(reservation: Reservation, firstIndex: number, tokenIds: readonly number[]): void {
     const { history, promptTokens, following } = reservation;
     if (following === undefined) return;
@@ -337,14 +351,26 @@ export class LlamaKv implements KvAdapter {
     if (firstIndex > known) return;
     const room = this.#engine.options.config.contextTokens - history.length;
     history.push(...tokenIds.slice(known - firstIndex, known - firstIndex + room));
-    if (history.length - 1 <= reservation.fed) return;
-    this.#engine.running?.child.tell({ type: 'feed', id: following, tokens: history.slice(reservation.fed, -1) });
-    reservation.fed = history.length - 1;
+    const computable = this.#computable(history);
+    if (computable <= reservation.fed) return;
+    this.#engine.running?.child.tell({ type: 'feed', id: following, tokens: history.slice(reservation.fed, computable) });
+    reservation.fed = computable;
+  }
+
+  /** A context that is full has no room for a step. */
+  #computable(history: readonly number[]): number {
+    return Math.min(history.length, this.#engine.options.config.contextTokens - 1);
+  }
+
+  #followedBy(id: number): Reservation | undefined {
+    for (const reservation of this.#reservations.all()) if (reservation.following === id) return reservation;
+    return undefined;
   }
 
   #stopFollowing(reservation: Reservation): void {
     if (reservation.following !== undefined) this.#engine.running?.child.tell({ type: 'stop', id: reservation.following });
     reservation.following = undefined;
+    reservation.foreseen = undefined;
   }
 
   #letGo(reservation: Reservation): void {
@@ -376,4 +402,10 @@ export class LlamaKv implements KvAdapter {
     this.#engine.tell(generation, 'resumed');
     this.#engine.changed();
   }
+}
+
+/** What the target has chosen after exactly these tokens. */
+function tokenAfter({ history, foreseen }: Reservation, tokens: readonly number[]): number | undefined {
+  if (foreseen?.after !== tokens.length || history.length !== tokens.length) return undefined;
+  return tokens.every((token, index) => token === history[index]) ? foreseen.token : undefined;
 }

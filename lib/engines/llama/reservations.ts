@@ -5,6 +5,7 @@ import type { Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ReservationRequest } from '../../ports/engines.ts';
 import type { IncomingState } from './incoming-state.ts';
+import type { LlamaRequest } from './request.ts';
 
 export interface Reservation {
   readonly id: string;
@@ -24,10 +25,14 @@ export interface Reservation {
   /** Prompt and output, as far as they are known here. */
   history: number[];
   promptTokens: number;
-  /** Tokens of it that the engine was told. */
+  /** Of the sequence, once a state of it has been loaded. */
+  request: LlamaRequest | undefined;
+  /** Tokens of the history that the engine was told. */
   fed: number;
   /** The engine's name for what computes them. */
   following: number | undefined;
+  /** The token after so many of the history. */
+  foreseen: { readonly after: number; readonly token: number } | undefined;
   /** Once the last stage is complete. */
   state: SequenceState | undefined;
   failure: Refusal | undefined;
@@ -79,8 +84,10 @@ export class Reservations {
         loadedTokens: 0,
         history: [],
         promptTokens: 0,
+        request: undefined,
         fed: 0,
         following: undefined,
+        foreseen: undefined,
         state: undefined,
         failure: undefined,
       },

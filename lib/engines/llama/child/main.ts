@@ -56,12 +56,13 @@ process.on('message', (message: ToChild) => {
 function obey({ loop, sampler }: Engine, order: Exclude<ToChild, { type: 'load_model' | 'ask' }>): void {
   switch (order.type) {
     case 'start':
-      loop.begin({ ...order, generates: true, make: () => sampler.job([...order.tokens], order.promptTokens, order.sampling) });
+      loop.begin({ ...order, generates: true, foresees: false, make: () => sampler.job([...order.tokens], order.promptTokens, order.sampling) });
       return;
     case 'follow':
       loop.begin({
-        ...{ id: order.id, slot: order.slot, maxTokens: Number.POSITIVE_INFINITY, generates: false, held: false, reuse: true },
-        make: () => sampler.job([...order.tokens], order.tokens.length, followSampling),
+        ...{ id: order.id, slot: order.slot, maxTokens: Number.POSITIVE_INFINITY, held: false, reuse: true, goesOnFrom: undefined },
+        ...{ generates: false, foresees: order.sampling !== undefined },
+        make: () => sampler.job([...order.tokens], order.promptTokens, order.sampling ?? followSampling),
       });
       return;
     case 'feed':

@@ -73,9 +73,18 @@ export type Order =
       readonly reuse: boolean;
       readonly held: boolean;
       readonly sampling: Sampling;
+      /** The one that has followed another engine in this slot, and ends. Undefined: none has. */
+      readonly goesOnFrom: number | undefined;
     }
-  /** Computes tokens that another engine produces, beyond what the slot holds, and produces none. */
-  | { readonly type: 'follow'; readonly id: number; readonly slot: number; readonly tokens: readonly number[] }
+  /** Computes tokens that another engine produces, beyond what the slot holds. With `sampling` it foresees the one after them. */
+  | {
+      readonly type: 'follow';
+      readonly id: number;
+      readonly slot: number;
+      readonly tokens: readonly number[];
+      readonly promptTokens: number;
+      readonly sampling: Sampling | undefined;
+    }
   | { readonly type: 'feed'; readonly id: number; readonly tokens: readonly number[] }
   | { readonly type: 'stop'; readonly id: number }
   | { readonly type: 'hold'; readonly id: number; readonly held: boolean }
@@ -128,6 +137,8 @@ export interface StepReport {
   readonly tokens: readonly number[];
   /** Sequences that have ended by themselves: their last token said so and is not among the new ones. */
   readonly stopped: readonly number[];
+  /** The token that comes after so many of a sequence that follows; none where it would end the answer. */
+  readonly foreseen: readonly { readonly id: number; readonly after: number; readonly token: number }[];
   /** Sequences whose computing failed. */
   readonly failed: readonly { readonly id: number; readonly message: string }[];
   /** Sequences that have begun since the step before: tokens found in their slot. */

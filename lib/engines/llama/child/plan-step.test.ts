@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { planStep } from './plan-step.ts';
+import { type Pending, planStep } from './plan-step.ts';
 
-const decode = (id: number) => ({ id, tokens: 1, generates: true });
-const prompt = (id: number, tokens: number) => ({ id, tokens, generates: true });
-const follower = (id: number, tokens: number) => ({ id, tokens, generates: false });
+const decode = (id: number) => ({ id, tokens: 1, generates: true, foresees: false });
+const prompt = (id: number, tokens: number) => ({ id, tokens, generates: true, foresees: false });
+const follower = (id: number, tokens: number, foresees = false) => ({ id, tokens, generates: false, foresees });
 
 test('every sequence that decodes gets its token, whatever else there is', () => {
   const pending = [prompt(1, 500), ...Array.from({ length: 40 }, (_, index) => decode(index + 2))];
@@ -26,6 +26,13 @@ test('what follows another engine comes before prompts, and gives no tokens', ()
   ]);
 });
 
+test('one that foresees gives the token after those that it knows, once all of them are computed', () => {
+  expect(planStep([follower(1, 5, true), follower(2, 40, true)], 32)).toEqual([
+    { id: 1, tokens: 5, samples: true },
+    { id: 2, tokens: 27, samples: false },
+  ]);
+});
+
 test('what was taken over gets its first token before anything follows', () => {
   expect(planStep([follower(1, 12), prompt(2, 3)], 32)).toEqual([
     { id: 2, tokens: 3, samples: true },
@@ -34,7 +41,7 @@ test('what was taken over gets its first token before anything follows', () => {
 });
 
 test('followers take the whole chunk when nobody waits, else a quarter of it or half of what they are behind', () => {
-  const followed = (others: readonly { id: number; tokens: number; generates: boolean }[], ...behind: number[]) =>
+  const followed = (others: readonly Pending[], ...behind: number[]) =>
     planStep([...others, ...behind.map((tokens, index) => follower(index, tokens))], 32)
       .slice(others.length)
       .map(({ tokens }) => tokens);
@@ -46,5 +53,5 @@ test('followers take the whole chunk when nobody waits, else a quarter of it or 
 });
 
 test('with nothing to compute there is no step', () => {
-  expect(planStep([follower(1, 0), { id: 2, tokens: 0, generates: true }], 32)).toEqual([]);
+  expect(planStep([follower(1, 0), prompt(2, 0)], 32)).toEqual([]);
 });

@@ -7,6 +7,8 @@ export interface Pending {
   readonly tokens: number;
   /** A new token is wanted when they are. */
   readonly generates: boolean;
+  /** It follows another engine, and the token after those that are known is wanted all the same. */
+  readonly foresees: boolean;
 }
 
 export interface StepItem {
@@ -28,11 +30,11 @@ export function planStep(pending: readonly Pending[], chunk: number): StepItem[]
   const items: StepItem[] = [];
   const compute = (some: readonly Pending[], most: number): number => {
     let room = most;
-    for (const { id, tokens, generates } of some) {
+    for (const { id, tokens, generates, foresees } of some) {
       const count = Math.min(tokens, room);
       if (count === 0) continue;
       room -= count;
-      items.push({ id, tokens: count, samples: generates && count === tokens });
+      items.push({ id, tokens: count, samples: (generates || foresees) && count === tokens });
     }
     return most - room;
   };

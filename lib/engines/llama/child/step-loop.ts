@@ -23,6 +23,10 @@ interface Running extends Job {
   readonly maxTokens: number;
   /** False: it follows another engine. */
   readonly generates: boolean;
+  /** Of one that follows: the token after its history is chosen as well, for whoever goes on with it. */
+  readonly foresees: boolean;
+  /** What was chosen, after so many tokens. */
+  foreseen: { readonly after: number; readonly token: number } | undefined;
   held: boolean;
   paused: boolean;
 }
@@ -34,9 +38,19 @@ export interface NewJob {
   readonly slot: number;
   readonly maxTokens: number;
   readonly generates: boolean;
+  readonly foresees: boolean;
   readonly held: boolean;
   /** What the slot holds may be used. */
   readonly reuse: boolean;
+  /** It goes on with what this one, which ends, has followed in the same slot. */
+  readonly goesOnFrom: number | undefined;
+}
+
+interface Said {
+  readonly ids: number[];
+  readonly tokens: number[];
+  readonly stopped: number[];
+  readonly foreseen: { id: number; after: number; token: number }[];
 }
 
 /** A context that is full ends the answer; forgetting its beginning would change it in silence. */
@@ -52,6 +66,8 @@ export class StepLoop {
   readonly #controls: { readonly run: () => Promise<void>; readonly isLong: boolean }[] = [];
   #begun: { id: number; kept: number }[] = [];
   #broken: { id: number; message: string }[] = [];
+  /** Tokens that were foreseen and belong to a sequence now. */
+  #early: { readonly id: number; readonly token: number }[] = [];
   #catchingUp: { readonly id: number; readonly within: number; readonly resolve: () => void }[] = [];
   #wake = () => {};
 
@@ -65,6 +81,7 @@ export class StepLoop {
     for (;;) {
       await this.#obey();
       this.#tellCaughtUp();
+      if (this.#early.length > 0) this.#report(0, [], []);
       const items = planStep(this.#pending(), this.#options.prefillChunk);
       if (items.length > 0) await this.#step(items);
       else if (this.#broken.length > 0) this.#report(0, [], []);
@@ -80,13 +97,17 @@ export class StepLoop {
     }
   }
 
-  begin({ id, slot, maxTokens, generates, held, reuse, make }: NewJob): void {
+  begin({ id, slot, maxTokens, generates, foresees, held, reuse, goesOnFrom, make }: NewJob): void {
     this.#control(async () => {
       try {
         const job = await make();
-        const kept = await this.#prepare(slot, job.history, reuse ? job.history.length - (generates ? 1 : 0) : 0);
-        this.#running.set(id, { ...job, id, slot, maxTokens, generates, held, paused: false });
+        const token = held ? undefined : this.#foreseenBy(goesOnFrom, job.history);
+        if (goesOnFrom !== undefined) this.#running.delete(goesOnFrom);
+        const atMost = job.history.length - (generates && token === undefined ? 1 : 0);
+        const kept = await this.#prepare(slot, job.history, reuse ? atMost : 0);
+        this.#running.set(id, { ...job, id, slot, maxTokens, generates, foresees, foreseen: undefined, held, paused: false });
         this.#begun.push({ id, kept });
+        if (token !== undefined) this.#early.push({ id, token });
       } catch (thrown) {
         await this.#renew(slot);
         this.#broken.push({ id, message: messageOf(thrown) });
@@ -182,7 +203,10 @@ export class StepLoop {
   #pending() {
     return [...this.#running.values()]
       .filter(({ held, paused }) => !held && !paused)
-      .map(({ id, slot, history, generates }) => ({ id, tokens: history.length - this.#slots[slot]!.nextTokenIndex, generates }));
+      .map(({ id, slot, history, generates, foresees }) => ({
+        ...{ id, generates, foresees },
+        tokens: history.length - this.#slots[slot]!.nextTokenIndex,
+      }));
   }
 
   async #step(items: readonly StepItem[]): Promise<void> {
@@ -213,31 +237,48 @@ export class StepLoop {
   }
 
   #report(ms: number, items: readonly StepItem[], results: readonly (number | undefined | object)[]): void {
-    const ids: number[] = [];
-    const tokens: number[] = [];
-    const stopped: number[] = [];
+    const said: Said = { ids: [], tokens: [], stopped: [], foreseen: [] };
+    for (const { id, token } of this.#early.splice(0)) this.#say(said, id, token);
     let decoded = 0;
     let prefilled = 0;
     for (const [index, { id, tokens: count, samples }] of items.entries()) {
       if (count === 1 && samples) decoded++;
       else prefilled += count;
       const token = results[index];
-      const running = this.#running.get(id);
-      if (typeof token !== 'number' || !running) continue;
-      if (this.#options.sampler.ends(running, token)) {
-        stopped.push(id);
-        this.#running.delete(id);
-        continue;
-      }
-      running.history.push(token);
-      ids.push(id);
-      tokens.push(token);
-      if (running.history.length >= running.maxTokens) this.#running.delete(id);
+      if (typeof token === 'number') this.#say(said, id, token);
     }
     const [begun, failed] = [this.#begun, this.#broken];
     this.#begun = [];
     this.#broken = [];
-    this.#options.report({ type: 'step', ms, decoded, prefilled, ids, tokens, stopped, failed, begun });
+    this.#options.report({ type: 'step', ms, decoded, prefilled, ...said, failed, begun });
+  }
+
+  /** A sequence has its next token; one that follows has foreseen it. */
+  #say(said: Said, id: number, token: number): void {
+    const running = this.#running.get(id);
+    if (!running) return;
+    const isLast = this.#options.sampler.ends(running, token);
+    if (running.foresees) {
+      running.foreseen = { after: running.history.length, token };
+      if (!isLast) said.foreseen.push({ id, ...running.foreseen });
+      return;
+    }
+    if (isLast) {
+      said.stopped.push(id);
+      this.#running.delete(id);
+      return;
+    }
+    running.history.push(token);
+    said.ids.push(id);
+    said.tokens.push(token);
+    if (running.history.length >= running.maxTokens) this.#running.delete(id);
+  }
+
+  /** The token after `history`, where the one that ends has chosen it. */
+  #foreseenBy(id: number | undefined, history: readonly number[]): number | undefined {
+    const { history: followed, foreseen } = (id === undefined ? undefined : this.#running.get(id)) ?? {};
+    if (foreseen?.after !== history.length || followed?.length !== history.length) return undefined;
+    return history.every((token, index) => token === followed[index]) ? foreseen.token : undefined;
   }
 
   /** Makes a slot hold a beginning of the history. Gives its length, `atMost` tokens. */
