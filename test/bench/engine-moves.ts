@@ -4,6 +4,7 @@ import { Agent, type Dispatcher } from 'undici';
 import { provideLlama } from '../../infra/setup/llama-package.ts';
 import { ModelError, provideModel } from '../../infra/setup/models.ts';
 import { createProgress } from '../../infra/setup/progress.ts';
+import type { Journey } from '../../lib/operator/types.ts';
 import { eventually } from '../support/eventually.ts';
 import { createMover, type Mover, type MoveWay } from './harness/moves.ts';
 import { type OurFleet, startOurFleet } from './harness/our-fleet.ts';
@@ -38,6 +39,8 @@ interface Rig {
 interface Drained {
   /** Longest in each stream, from the start of the moves until all go on. */
   readonly gapsMs: readonly number[];
+  /** In each stream, where the target's first token came. */
+  readonly handOversMs: readonly number[];
   readonly tokenMs: number;
   /** Prompt and output when the moves began. */
   readonly tokensEach: number;
@@ -62,14 +65,24 @@ async function drainOnce(rig: Rig, streams: readonly TokenStream[], way: MoveWay
   const outcomes = await Promise.all(streams.map((stream) => rig.mover.move(requests.get(stream.requestId)!, way, tokens + stream.tokensBy.at(-1)!)));
   await Promise.all(streams.map((stream) => stream.more(tokensBetween / 2, goesOnWithinMs)));
   const endMs = performance.now();
+  const openedMs = await Promise.all(streams.map(({ requestId }) => lastOpened(rig.ours, requestId)));
   return {
     gapsMs: streams.map(({ cameMs }) => length(longestOf(gapsWithin(cameMs, startMs, endMs))!)),
+    handOversMs: streams.map(({ cameMs }, index) => length(gapsWithin(cameMs, openedMs[index]!, Number.POSITIVE_INFINITY)[0]!)),
     tokenMs: median(tokenTimesMs),
     tokensEach: median(tokensEach),
     roundTripMs,
     megabytes: outcomes.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6,
     aborted: outcomes.filter(({ outcome }) => outcome === 'aborted').length,
   };
+}
+
+/** When the gateway opened the stream that speaks now, by performance.now(), ms. */
+async function lastOpened({ fleet }: OurFleet, requestId: string): Promise<number> {
+  const { spans } = await fleet.client('bench').get<Journey>(`/trace/${requestId}`);
+  const last = spans.findLast(({ name, service }) => name === 'stream' && service === 'gateway');
+  if (!last) throw new Error(`no stream of ${requestId} in its trace`);
+  return last.startMs - performance.timeOrigin;
 }
 
 /** To the gateway and back, ms: the least that an order to another process costs. */
@@ -124,7 +137,8 @@ async function measured(rig: Rig, name: string, lengths: readonly number[], repe
       rows.push([
         median(drained.map((once) => once.tokensEach)),
         way,
-        ...[median(gapsMs), Math.max(...gapsMs), median(gapsMs) / tokenMs, tokenMs, roundTripMs],
+        ...[median(gapsMs), Math.max(...gapsMs), median(drained.flatMap((once) => once.handOversMs))],
+        ...[median(gapsMs) / tokenMs, tokenMs, roundTripMs],
         3 * tokenMs + 2 * roundTripMs,
         median(drained.map((once) => once.megabytes)),
         drained.reduce((sum, once) => sum + once.aborted, 0),
@@ -139,6 +153,7 @@ async function measured(rig: Rig, name: string, lengths: readonly number[], repe
       'way',
       'gap, ms',
       'at most',
+      'at the hand-over, ms',
       'in token times',
       'token, ms',
       'round trip, ms',
@@ -150,6 +165,7 @@ async function measured(rig: Rig, name: string, lengths: readonly number[], repe
     notes: [
       `two llama.cpp engines (CPU, one thread each), ${streamCount} streams moved at the same moment from one to the other, ${repeats} times back and forth`,
       'gap: the longest between two tokens of a stream at its client while all were moved; median and maximum over streams and repeats',
+      'at the hand-over: the gap in which the gateway opened the stream at the target, median. The longest is often another, while states are saved',
       'token: mean time of a token before the moves, with four in the batch. Round trip: from the client to the gateway and back, HTTP',
       'tokens: of prompt and output when the moves began',
     ],
