@@ -353,7 +353,7 @@ export class LlamaEngine implements EngineAdapter {
       events.push(event);
       ended ||= event.finishReason !== '';
     }
-    for (const { id, after, token } of report.foreseen) this.kv.foresaw(id, after, token);
+    for (const { id, after, token } of report.foreseen) this.kv.following.foresaw(id, after, token);
     for (const id of report.stopped) {
       const generation = this.#byId.get(id);
       if (!generation) continue;
@@ -364,7 +364,7 @@ export class LlamaEngine implements EngineAdapter {
     for (const { id, message } of report.failed) {
       const generation = this.#byId.get(id);
       if (!generation) {
-        this.kv.followFailed(id, message);
+        this.kv.following.failed(id, message);
         continue;
       }
       events.push(errorEvent(generation, refusal('engine_error', `the engine could not compute this request: ${message}`)));

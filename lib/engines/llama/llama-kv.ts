@@ -5,9 +5,9 @@ import { refusal, SwitchyardError, toRefusal } from '../../../core/errors/switch
 import { type Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, StageTarget } from '../../ports/engines.ts';
 import { findSequence, keyOf } from '../find-sequence.ts';
-import { caughtUp } from './catch-up.ts';
 import type { EngineFacts as ChildFacts } from './child/messages.ts';
 import { decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
+import { Following, tokenAfter } from './following.ts';
 import { encodeState, type Generation, generationOf, historyOf, type SequenceCopy } from './generation.ts';
 import { IncomingState } from './incoming-state.ts';
 import { judgeState } from './judge-state.ts';
@@ -23,6 +23,7 @@ const noBytes = new Uint8Array(0);
 export class LlamaKv implements KvAdapter {
   readonly #engine: LlamaEngine;
   readonly #reservations: Reservations;
+  readonly following: Following;
   #facts: EngineFacts | undefined;
   #maxStateBytes = 0;
 
@@ -32,6 +33,7 @@ export class LlamaKv implements KvAdapter {
       this.#letGo(reservation);
       engine.changed();
     });
+    this.following = new Following(engine, this.#reservations);
   }
 
   /** Which engines can load each other's states; empty: this one's cannot be moved. */
@@ -132,7 +134,7 @@ export class LlamaKv implements KvAdapter {
       follow: (firstIndex, tokenIds) => {
         if (live()) return;
         this.#reservations.touch(reservation);
-        this.#follow(reservation, firstIndex, tokenIds);
+        this.following.feed(reservation, firstIndex, tokenIds);
       },
     };
   }
@@ -169,23 +171,6 @@ export class LlamaKv implements KvAdapter {
     this.#reservations.remove(id);
     this.#engine.slots.give(slot, generation.key);
     return generation;
-  }
-
-  /** The token that comes after so many of what a reservation follows. */
-  foresaw(id: number, after: number, token: number): void {
-    const reservation = this.#followedBy(id);
-    if (reservation) reservation.foreseen = { after, token };
-  }
-
-  /** The engine could not compute what a reservation follows. */
-  followFailed(id: number, message: string): void {
-    const reservation = this.#followedBy(id);
-    if (!reservation) return;
-    reservation.following = undefined;
-    reservation.foreseen = undefined;
-    reservation.loadedTokens = 0;
-    reservation.state = undefined;
-    reservation.failure = refusal('transfer_failed', `the engine could not compute what it follows: ${message}`);
   }
 
   /** The engine's process has died, and everything in it. */
@@ -295,10 +280,9 @@ export class LlamaKv implements KvAdapter {
       if (failed) return failed;
     }
     if (reservation.loadedTokens === 0) return refusal('transfer_failed', 'the stage brings no state, and none is here');
-    this.#follow(reservation, 0, state.outputTokenIds);
+    this.following.feed(reservation, 0, state.outputTokenIds);
     if (last) reservation.state = state;
-    else if (versions.length === 0 && this.#engine.running && reservation.following !== undefined)
-      await caughtUp(this.#engine.running.child, this.#engine.options.clock, reservation.following);
+    else if (versions.length === 0) await this.following.caughtUp(reservation);
     this.#engine.changed();
     return { missing: [] };
   }
@@ -316,7 +300,7 @@ export class LlamaKv implements KvAdapter {
     if ('code' in read) return read;
     const request = this.#engine.read(state.requestId, state.endpoint, state.body);
     if ('code' in request) return request;
-    this.#stopFollowing(reservation);
+    this.following.end(reservation);
     reservation.loadedTokens = 0;
     const file = retargetStreams(blob, read, config.maxRunning);
     try {
@@ -332,49 +316,12 @@ export class LlamaKv implements KvAdapter {
     reservation.promptTokens = state.promptTokenIds.length;
     reservation.history = history;
     reservation.request = request;
-    reservation.fed = this.#computable(history);
-    reservation.following = this.#engine.newId();
-    running.child.tell({
-      ...{ type: 'follow', id: reservation.following, slot: reservation.slot },
-      ...{ tokens: history.slice(0, reservation.fed), promptTokens: reservation.promptTokens },
-      // A grammar's state takes in what is chosen, and what the source chooses may be something else.
-      sampling: request.sampling.grammar === undefined ? request.sampling : undefined,
-    });
+    this.following.begin(reservation, request);
     return undefined;
-  }
-
-  /** Computes what is new, and which token comes next: the source's to say, unless this engine takes over there. */
-  #follow(reservation: Reservation, firstIndex: number, tokenIds: readonly number[]): void {
-    const { history, promptTokens, following } = reservation;
-    if (following === undefined) return;
-    const known = history.length - promptTokens;
-    if (firstIndex > known) return;
-    const room = this.#engine.options.config.contextTokens - history.length;
-    history.push(...tokenIds.slice(known - firstIndex, known - firstIndex + room));
-    const computable = this.#computable(history);
-    if (computable <= reservation.fed) return;
-    this.#engine.running?.child.tell({ type: 'feed', id: following, tokens: history.slice(reservation.fed, computable) });
-    reservation.fed = computable;
-  }
-
-  /** A context that is full has no room for a step. */
-  #computable(history: readonly number[]): number {
-    return Math.min(history.length, this.#engine.options.config.contextTokens - 1);
-  }
-
-  #followedBy(id: number): Reservation | undefined {
-    for (const reservation of this.#reservations.all()) if (reservation.following === id) return reservation;
-    return undefined;
-  }
-
-  #stopFollowing(reservation: Reservation): void {
-    if (reservation.following !== undefined) this.#engine.running?.child.tell({ type: 'stop', id: reservation.following });
-    reservation.following = undefined;
-    reservation.foreseen = undefined;
   }
 
   #letGo(reservation: Reservation): void {
-    this.#stopFollowing(reservation);
+    this.following.end(reservation);
     this.#engine.slots.release(reservation.slot, []);
   }
 
@@ -402,10 +349,4 @@ export class LlamaKv implements KvAdapter {
     this.#engine.tell(generation, 'resumed');
     this.#engine.changed();
   }
-}
-
-/** What the target has chosen after exactly these tokens. */
-function tokenAfter({ history, foreseen }: Reservation, tokens: readonly number[]): number | undefined {
-  if (foreseen?.after !== tokens.length || history.length !== tokens.length) return undefined;
-  return tokens.every((token, index) => token === history[index]) ? foreseen.token : undefined;
 }
