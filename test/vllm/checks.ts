@@ -147,20 +147,22 @@ async function aborts({ fleet, servers }: World): Promise<string> {
 
 async function pauses(world: World): Promise<string> {
   const [{ url }] = world.servers;
-  const beganMs = performance.now();
+  const askedMs = performance.now();
   await answer(url, '/pause?mode=keep', {});
+  const pausedMs = performance.now();
   await eventually('chat-1 is set aside', 10_000, async () => ({
     ok: (await row(world, 'chat-1')).setAside !== '',
     seen: await row(world, 'chat-1'),
   }));
-  const seenMs = performance.now() - beganMs;
+  const seenMs = performance.now() - pausedMs;
   for (let round = 0; round < 3; round++) assert.equal((await heard(world.fleet.gatewayUrl, chat, ask(chat, prompt(10), 5))).error, '');
   await answer(url, '/resume', {});
   await eventually('chat-1 takes requests again', 10_000, async () => ({
     ok: (await row(world, 'chat-1')).setAside === '',
     seen: await row(world, 'chat-1'),
   }));
-  return `set aside after ${Math.round(seenMs)} ms, requests answered by the other one, back after POST /resume`;
+  const tookMs = Math.round(pausedMs - askedMs);
+  return `set aside ${Math.round(seenMs)} ms after POST /pause, which took ${tookMs} ms; requests answered by the other one, back after POST /resume`;
 }
 
 async function metrics(world: World): Promise<string> {
