@@ -5,7 +5,7 @@ import { type Envelope, envelopeOf } from '../../lib/engines/llama/envelope.ts';
 import { wordVocabulary } from '../../lib/engines/llama/gguf/word-vocabulary.ts';
 import { readStateFile, type StateFile } from '../../lib/engines/llama/state-file/state-file.ts';
 import { llamaMissing, llamaPackage } from './llama-package.ts';
-import { exactPair, filesOfStates } from './llama-rig.ts';
+import { exactPair, filesOfStates, startLlama } from './llama-rig.ts';
 import { type MoveMode, move } from './moves.ts';
 
 const ask = { maxTokens: 300, prompt: 'What is beyond the hill?' };
@@ -87,6 +87,24 @@ describe.skipIf(!llamaPackage)(`states that are not what was saved${llamaMissing
     expect([conversation.ids, conversation.contradictions, conversation.epoch]).toEqual([reference, [], 1]);
     expect([b.pid, b.engine.size, b.engine.status().freeBlocks]).toEqual([pid, 0, b.engine.status().totalBlocks]);
     expect(filesOfStates()).toEqual([]);
+  });
+
+  test('a sequence that cannot begin is an error, and leaves its slot to the next one', async () => {
+    const { a, reference } = pair;
+    const target = await startLlama('exact', { maxRunning: 1 });
+    const unreadable = Buffer.from(JSON.stringify({ messages: [{ role: 'user', content: ask.prompt }], grammar: 'root ::= (' }));
+    const broken = a.open({ ...ask, id: 'cannot begin' });
+    await broken.tokens(12);
+    const change = (blob: Uint8Array, envelope: Envelope) => ({ blob, envelope, body: unreadable });
+    expect(await move(broken, a, target, { mode: 'stop_and_copy', change })).toBeUndefined();
+    await broken.failed();
+    expect(broken.error?.code).toBe('engine_error');
+    const next = a.open({ ...ask, id: 'begins there' });
+    await next.tokens(12);
+    expect(await move(next, a, target, { mode: 'stop_and_copy' })).toBeUndefined();
+    await next.ended();
+    expect(next.ids).toEqual(reference);
+    await target.close();
   });
 
   const wrong: Record<string, (blob: Uint8Array) => Uint8Array> = {

@@ -16,8 +16,8 @@ export interface MoveOptions {
   readonly mode: MoveMode;
   /** Called after each phase. */
   readonly at?: (phase: MovePhase) => Promise<void> | void;
-  /** What travels instead of the saved state. */
-  readonly change?: (blob: Uint8Array, envelope: Envelope) => { readonly blob: Uint8Array; readonly envelope: Envelope };
+  /** What travels instead of the saved state, and of the request's body. */
+  readonly change?: (blob: Uint8Array, envelope: Envelope) => { readonly blob: Uint8Array; readonly envelope: Envelope; readonly body?: Uint8Array };
   /** follow: tokens that the source goes on for while the target follows. */
   readonly followTokens?: number;
 }
@@ -117,12 +117,12 @@ function changed(stage: StageSource, change: NonNullable<MoveOptions['change']>)
   const saved = decodeEnvelope(facts.engineState);
   if ('code' in saved) throw new Error(saved.message);
   const room = Buffer.concat(stage.blocks.map(({ block }) => stage.read(block, 0, stage.blockBytes).slice()));
-  const { blob, envelope } = change(new Uint8Array(room.subarray(0, saved.blobBytes)), saved);
+  const { blob, envelope, body = facts.body } = change(new Uint8Array(room.subarray(0, saved.blobBytes)), saved);
   const blockBytes = Math.max(stage.blockBytes, Math.ceil(blob.length / stage.blocks.length));
   const padded = new Uint8Array(blockBytes * stage.blocks.length);
   padded.set(blob);
   return {
-    ...{ blockBytes, versions: stage.versions, state: SequenceState.encode({ ...facts, engineState: encodeEnvelope(envelope) }) },
+    ...{ blockBytes, versions: stage.versions, state: SequenceState.encode({ ...facts, body, engineState: encodeEnvelope(envelope) }) },
     read: (block, offset, bytes) => padded.subarray(block * blockBytes + offset, block * blockBytes + offset + bytes),
   };
 }

@@ -89,9 +89,3 @@ export class Following {
     return undefined;
   }
 }
-
-/** What the target has chosen after exactly these tokens. */
-export function tokenAfter({ history, foreseen }: Reservation, tokens: readonly number[]): number | undefined {
-  if (foreseen?.after !== tokens.length || history.length !== tokens.length) return undefined;
-  return tokens.every((token, index) => token === history[index]) ? foreseen.token : undefined;
-}

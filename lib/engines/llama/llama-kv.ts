@@ -7,7 +7,8 @@ import type { GenerateRequest, KvAdapter, ReservationRequest, StageSource, Stage
 import { findSequence, keyOf } from '../find-sequence.ts';
 import type { EngineFacts as ChildFacts } from './child/messages.ts';
 import { decodeEnvelope, type EngineFacts, encodeEnvelope, envelopeOf, kvFormatOf } from './envelope.ts';
-import { Following, tokenAfter } from './following.ts';
+import { Following } from './following.ts';
+import { tokenAfter } from './foreseen.ts';
 import { encodeState, type Generation, generationOf, historyOf, type SequenceCopy } from './generation.ts';
 import { IncomingState } from './incoming-state.ts';
 import { judgeState } from './judge-state.ts';

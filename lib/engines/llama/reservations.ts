@@ -4,6 +4,7 @@ import { refusal } from '../../../core/errors/switchyard-error.ts';
 import type { Refusal, SequenceState } from '../../../proto/gen/messages.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ReservationRequest } from '../../ports/engines.ts';
+import type { Foreseen } from './foreseen.ts';
 import type { IncomingState } from './incoming-state.ts';
 import type { LlamaRequest } from './request.ts';
 
@@ -31,8 +32,7 @@ export interface Reservation {
   fed: number;
   /** The engine's name for what computes them. */
   following: number | undefined;
-  /** The token after so many of the history. */
-  foreseen: { readonly after: number; readonly token: number } | undefined;
+  foreseen: Foreseen | undefined;
   /** Once the last stage is complete. */
   state: SequenceState | undefined;
   failure: Refusal | undefined;

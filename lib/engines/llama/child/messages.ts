@@ -1,5 +1,6 @@
 // What the adapter and the process with the engine say to each other. Order is kept both ways; when the process dies, all
 // that was asked is answered by its end.
+import type { Foreseen } from '../foreseen.ts';
 
 export interface LoadOptions {
   /** Folder whose node_modules has node-llama-cpp. */
@@ -137,8 +138,8 @@ export interface StepReport {
   readonly tokens: readonly number[];
   /** Sequences that have ended by themselves: their last token said so and is not among the new ones. */
   readonly stopped: readonly number[];
-  /** The token that comes after so many of a sequence that follows; none where it would end the answer. */
-  readonly foreseen: readonly { readonly id: number; readonly after: number; readonly token: number }[];
+  /** Of sequences that follow; none where it would end the answer. */
+  readonly foreseen: readonly ({ readonly id: number } & Foreseen)[];
   /** Sequences whose computing failed. */
   readonly failed: readonly { readonly id: number; readonly message: string }[];
   /** Sequences that have begun since the step before: tokens found in their slot. */

@@ -1,6 +1,7 @@
 // The one owner of the engine's context. What is to be done besides computing (begin, stop, save, load) waits for a token
 // boundary; then one step is computed for all sequences at once, as one native batch. Anything else that touched the
 // context while steps run would wait until all sequences end: the library keeps its lock as long as work is queued.
+import { type Foreseen, tokenAfter } from '../foreseen.ts';
 import type { StepReport } from './messages.ts';
 import type { Context, Sequence } from './package.ts';
 import { planStep, type StepItem } from './plan-step.ts';
@@ -25,8 +26,7 @@ interface Running extends Job {
   readonly generates: boolean;
   /** Of one that follows: the token after its history is chosen as well, for whoever goes on with it. */
   readonly foresees: boolean;
-  /** What was chosen, after so many tokens. */
-  foreseen: { readonly after: number; readonly token: number } | undefined;
+  foreseen: Foreseen | undefined;
   held: boolean;
   paused: boolean;
 }
@@ -50,7 +50,7 @@ interface Said {
   readonly ids: number[];
   readonly tokens: number[];
   readonly stopped: number[];
-  readonly foreseen: { id: number; after: number; token: number }[];
+  readonly foreseen: ({ readonly id: number } & Foreseen)[];
 }
 
 /** A context that is full ends the answer; forgetting its beginning would change it in silence. */
@@ -99,10 +99,12 @@ export class StepLoop {
 
   begin({ id, slot, maxTokens, generates, foresees, held, reuse, goesOnFrom, make }: NewJob): void {
     this.#control(async () => {
+      const followed = goesOnFrom === undefined ? undefined : this.#running.get(goesOnFrom);
+      // Whatever becomes of this one: its slot has no room for two.
+      if (followed) this.#running.delete(followed.id);
       try {
         const job = await make();
-        const token = held ? undefined : this.#foreseenBy(goesOnFrom, job.history);
-        if (goesOnFrom !== undefined) this.#running.delete(goesOnFrom);
+        const token = held ? undefined : tokenAfter(followed, job.history);
         const atMost = job.history.length - (generates && token === undefined ? 1 : 0);
         const kept = await this.#prepare(slot, job.history, reuse ? atMost : 0);
         this.#running.set(id, { ...job, id, slot, maxTokens, generates, foresees, foreseen: undefined, held, paused: false });
@@ -272,13 +274,6 @@ export class StepLoop {
     said.ids.push(id);
     said.tokens.push(token);
     if (running.history.length >= running.maxTokens) this.#running.delete(id);
-  }
-
-  /** The token after `history`, where the one that ends has chosen it. */
-  #foreseenBy(id: number | undefined, history: readonly number[]): number | undefined {
-    const { history: followed, foreseen } = (id === undefined ? undefined : this.#running.get(id)) ?? {};
-    if (foreseen?.after !== history.length || followed?.length !== history.length) return undefined;
-    return history.every((token, index) => token === followed[index]) ? foreseen.token : undefined;
   }
 
   /** Makes a slot hold a beginning of the history. Gives its length, `atMost` tokens. */
